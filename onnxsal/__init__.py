@@ -1,0 +1,3 @@
+"""Explain exported ONNX models."""
+
+__version__ = "0.1.0"

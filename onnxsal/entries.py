@@ -1,0 +1,272 @@
+"""The frozen descriptors that hooks yield: what a plugin brings, by name.
+
+A descriptor holds a plain function; its options are the function's keyword-only parameters, its help is the docstring.
+Importing a plugin must stay cheap (``onnxsal list`` imports them all), so functions import torch or numpy when they run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
+
+from onnxsal.errors import UsageError, nearest
+
+Baseline = NewType("Baseline", dict)
+"""Annotates a method's option that takes a baseline: the method is handed tensors shaped like the feeds.
+
+The user gives a number, the name of a `BaselineMaker` ("zero", "blur") or a file.
+"""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only parameter of an entry's function."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+    @property
+    def required(self) -> bool:
+        """Whether the user has to give it."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def type_name(self) -> str:
+        """The type as a user would say it."""
+        if get_origin(self.type) is Literal:
+            return "|".join(str(choice) for choice in get_args(self.type))
+        if self.type is Baseline:
+            return "baseline"
+        return getattr(self.type, "__name__", None) if isinstance(self.type, type) else str(self.type)  # type: ignore[return-value]
+
+    def convert(self, value: Any) -> Any:
+        """Turn a user's text into the option's type; other values pass.
+
+        Raises:
+            UsageError: the text does not say such a value.
+        """
+        if get_origin(self.type) is Literal:
+            choices = get_args(self.type)
+            if value not in choices:
+                raise UsageError(
+                    f"{value!r} is not a choice", where=f"option {self.name}", hint=nearest(str(value), map(str, choices))
+                )
+            return value
+        if not isinstance(value, str) or self.type is Baseline:
+            return value
+        try:
+            return _from_text(value, self.type)
+        except ValueError as error:
+            raise UsageError(
+                f"{value!r} is not a value of type {self.type_name}", where=f"option {self.name}", hint=self.help or None
+            ) from error
+
+
+def _from_text(text: str, kind: Any) -> Any:
+    options = [k for k in get_args(kind) if k is not type(None)] if get_origin(kind) is not tuple else []
+    if options and len(options) < len(get_args(kind)) and text.lower() in {"", "none"}:
+        return None
+    if options:
+        kind = options[0]
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+        if text.lower() not in words:
+            raise ValueError(text)
+        return words[text.lower()]
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        return tuple(_from_text(part.strip(), inner) for part in text.split(",") if part.strip())
+    return kind(text) if kind in {int, float, str} else text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What every descriptor has: the name it is asked for by."""
+
+    name: str
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """The function whose docstring and options describe the entry."""
+        return None
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return inspect.getdoc(self.function).split("\n")[0] if self.function and inspect.getdoc(self.function) else ""  # type: ignore[union-attr]
+
+    @cached_property
+    def options(self) -> dict[str, Option]:
+        """The function's keyword-only parameters."""
+        return options_of(self.function) if self.function else {}
+
+    def check_options(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the options with the user's texts converted and the defaults filled in.
+
+        Raises:
+            UsageError: an option is unknown, missing, or of the wrong type.
+        """
+        unknown = [name for name in given if name not in self.options]
+        if unknown:
+            raise UsageError(
+                f"no option {unknown[0]!r}", where=self.name, hint=nearest(unknown[0], self.options)
+            )
+        missing = [o.name for o in self.options.values() if o.required and o.name not in given]
+        if missing:
+            raise UsageError(f"needs option {missing[0]!r}", where=self.name, hint=f"add -s {missing[0]}=…")
+        return {o.name: o.convert(given[o.name]) if o.name in given else o.default for o in self.options.values()}
+
+
+def options_of(function: Callable[..., Any]) -> dict[str, Option]:
+    """Return a function's keyword-only parameters as options, with the help of its docstring's ``Args``."""
+    hints = get_type_hints(function, globalns=_names_for_hints(function))
+    helps = _argument_help(inspect.getdoc(function) or "")
+    return {
+        p.name: Option(p.name, hints.get(p.name, str), p.default, helps.get(p.name, ""))
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+
+
+class _Unknown(dict[str, Any]):
+    """Names for type hints; one that exists only for the type checker becomes ``Any``."""
+
+    def __missing__(self, name: str) -> Any:
+        import builtins
+
+        return getattr(builtins, name, Any)
+
+
+def _names_for_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    return _Unknown(getattr(inspect.unwrap(function), "__globals__", {}))
+
+
+def _argument_help(doc: str) -> dict[str, str]:
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", doc, re.MULTILINE)
+    if not section:
+        return {}
+    items = re.findall(r"^    (\w+):[ ]*(.*(?:\n {8,}.*)*)", section.group(1), re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in items}
+
+
+@dataclass(frozen=True)
+class Method(Entry):
+    """An attribution method: ``explain(score, feeds, *, …) -> feeds-shaped attributions``.
+
+    ``complete`` promises that the attributions sum to the score minus the baseline's score; the pipeline then checks it.
+    ``gradient`` is False for a method that only calls the score.
+    """
+
+    explain: Callable[..., Any]
+    complete: bool = False
+    gradient: bool = True
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.explain
+
+
+@dataclass(frozen=True)
+class BaselineMaker(Entry):
+    """A way to make a baseline: ``make(feeds, *, …) -> feeds-shaped tensors``."""
+
+    make: Callable[..., Any]
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.make
+
+
+@dataclass(frozen=True)
+class Reader(Entry):
+    """A way to read inputs: ``read(source, port, *, …) -> Reading`` for files with one of the suffixes."""
+
+    read: Callable[..., Any]
+    suffixes: tuple[str, ...] = ()
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.read
+
+
+@dataclass(frozen=True)
+class Format(Entry):
+    """A way to write results: ``render(attribution, *, …) -> bytes``; ``text`` says that a terminal can show them."""
+
+    render: Callable[..., bytes]
+    suffix: str
+    text: bool = False
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.render
+
+
+@dataclass(frozen=True)
+class Device(Entry):
+    """A kind of device: ``count()`` says how many there are now, ``describe(index)`` which.
+
+    ``auto`` takes the present device of the highest ``preference``.
+    """
+
+    count: Callable[[], int]
+    describe: Callable[[int], str]
+    preference: int = 0
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.describe
+
+
+@dataclass(frozen=True)
+class Engine(Entry):
+    """What stands behind a score: ``open(model, device) -> engine`` with ``run`` and perhaps ``gradients``."""
+
+    open: Callable[..., Any]
+    gradient: bool = True
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.open
+
+
+@dataclass(frozen=True)
+class Metric(Entry):
+    """A measure of an explanation: ``measure(score, feeds, attributions, *, …) -> number per example``."""
+
+    measure: Callable[..., Any]
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.measure
+
+
+@dataclass(frozen=True)
+class Executor(Entry):
+    """A way to run many requests: ``run(requests, work, *, …)`` yields results in order."""
+
+    run: Callable[..., Any]
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.run
+
+
+@dataclass(frozen=True)
+class Operators(Entry):
+    """A module of functions declared with `onnxsal.op`; imported only when a model is."""
+
+    module: str
+
+
+@dataclass(frozen=True)
+class Preset(Entry):
+    """Named settings for a reader: how pictures were prepared for a family of models."""
+
+    settings: dict[str, Any]

@@ -1,0 +1,1 @@
+"""From ONNX bytes to a torch graph: read, normalise, look up, build."""

@@ -1,0 +1,279 @@
+"""Bring a model into one shape: functions inlined, constants named, initialisers out of the inputs, names unique."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TypeProto, ValueInfoProto
+
+from onnxsal.errors import ModelError
+from onnxsal.importer.graph import Graph, Node
+from onnxsal.importer.read import read_array
+from onnxsal.types import Dim, Port
+
+MAX_DEPTH = 64
+"""How deep sub-graphs and functions may nest before a file is taken for hostile."""
+
+STANDARD_DOMAINS = {"ai.onnx": ""}
+
+
+def normalise(model: onnx.ModelProto, folder: Path | None = None) -> Graph:
+    """Return the model's main graph as plain data.
+
+    Raises:
+        ModelError: arrays that cannot be read, functions that call themselves, values used before they exist.
+    """
+    opsets = {_domain(entry.domain): entry.version for entry in model.opset_import}
+    functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
+    graph = _Normaliser(functions, folder).graph(model.graph, opsets, depth=0)
+    _check_order(graph, set())
+    return graph
+
+
+def _domain(name: str) -> str:
+    return STANDARD_DOMAINS.get(name, name)
+
+
+class _Normaliser:
+    """Walks the protobuf once; holds what every level of sub-graph needs."""
+
+    def __init__(self, functions: Mapping[tuple[str, str, str], FunctionProto], folder: Path | None) -> None:
+        self.functions = functions
+        self.folder = folder
+        self.names: set[str] = set()
+        self.calls = 0
+
+    def graph(
+        self, proto: GraphProto, opsets: Mapping[str, int], depth: int, renames: Mapping[str, str] | None = None
+    ) -> Graph:
+        if depth > MAX_DEPTH:
+            raise ModelError(f"sub-graphs or functions nest deeper than {MAX_DEPTH}", where=f"graph {proto.name!r}")
+        renames = renames or {}
+        constants = {t.name: read_array(t, self.folder) for t in proto.initializer}
+        constants |= {s.values.name: _densify(s, self.folder) for s in proto.sparse_initializer}
+        nodes = self.nodes(proto.node, opsets, depth, dict(renames), constants, {})
+        return Graph(
+            name=proto.name,
+            inputs=tuple(port_of(v) for v in proto.input if v.name not in constants),
+            outputs=tuple(_renamed(port_of(v), renames) for v in proto.output),
+            nodes=tuple(nodes),
+            constants=constants,
+            value_ports={v.name: port_of(v) for v in proto.value_info},
+        )
+
+    def nodes(
+        self,
+        protos: Iterable[NodeProto],
+        opsets: Mapping[str, int],
+        depth: int,
+        renames: dict[str, str],
+        constants: dict[str, np.ndarray],
+        bound: Mapping[str, AttributeProto],
+    ) -> list[Node]:
+        """Return the nodes as data; Constant nodes go to ``constants``, function calls become their bodies.
+
+        ``bound`` are the attributes of the function call whose body this is, for attributes given by reference.
+        """
+        nodes: list[Node] = []
+        for proto in protos:
+            domain = _domain(proto.domain)
+            function = self.functions.get((domain, proto.op_type, proto.overload))
+            attributes = [a for a in (_bind(a, bound) for a in proto.attribute) if a is not None]
+            inputs = tuple(renames.get(name, name) for name in proto.input)
+            if function is not None:
+                nodes += self.inline(proto, function, inputs, attributes, depth, renames, constants)
+                continue
+            outputs = tuple(renames.get(name, name) for name in proto.output)
+            if proto.op_type == "Constant" and not domain:
+                constants[outputs[0]] = _constant(attributes, outputs[0], self.folder)
+                continue
+            nodes.append(
+                Node(
+                    name=self.unique(proto.name or f"{proto.op_type}_{next(filter(None, outputs), '')}"),
+                    op_type=proto.op_type,
+                    domain=domain,
+                    opset=_opset(opsets, domain, proto),
+                    inputs=inputs,
+                    outputs=outputs,
+                    attributes={a.name: self.attribute(a, opsets, depth, renames) for a in attributes},
+                )
+            )
+        return nodes
+
+    def inline(
+        self,
+        call: NodeProto,
+        function: FunctionProto,
+        inputs: tuple[str, ...],
+        attributes: list[AttributeProto],
+        depth: int,
+        renames: dict[str, str],
+        constants: dict[str, np.ndarray],
+    ) -> list[Node]:
+        """Return a function's body with the call's names; inner names get the call's name in front."""
+        if depth > MAX_DEPTH:
+            raise ModelError(f"calls itself, or functions nest deeper than {MAX_DEPTH}", where=function.name)
+        self.calls += 1
+        prefix = f"{call.name or function.name}_{self.calls}/"
+        # an input the call leaves out is the empty name, which a node inside understands as absent
+        inner = {name: inputs[i] if i < len(inputs) else "" for i, name in enumerate(function.input)}
+        inner |= {n: renames.get(o, o) for n, o in zip(function.output, call.output, strict=False) if o and n not in inner}
+        passed_on = [(n, o) for n, o in zip(function.output, call.output, strict=False) if o and n in function.input]
+        for node in function.node:
+            for name in node.output:
+                inner.setdefault(name, prefix + name if name else "")
+        bound = {a.name: a for a in function.attribute_proto} | {a.name: a for a in attributes}
+        opsets = {_domain(entry.domain): entry.version for entry in function.opset_import}
+        body = self.nodes(function.node, opsets, depth + 1, inner, constants, bound)
+        for name, output in passed_on:  # a function may hand an input straight back
+            opset = opsets.get("", 13)
+            body.append(Node(self.unique(prefix + name), "Identity", "", opset, (inner[name],), (renames.get(output, output),)))
+        return body
+
+    def attribute(self, proto: AttributeProto, opsets: Mapping[str, int], depth: int, renames: Mapping[str, str]) -> Any:
+        match proto.type:
+            case AttributeProto.GRAPH:
+                return self.graph(proto.g, opsets, depth + 1, renames)
+            case AttributeProto.GRAPHS:
+                return [self.graph(g, opsets, depth + 1, renames) for g in proto.graphs]
+            case AttributeProto.TENSOR:
+                return read_array(proto.t, self.folder)
+            case AttributeProto.TENSORS:
+                return [read_array(t, self.folder) for t in proto.tensors]
+            case AttributeProto.SPARSE_TENSOR:
+                return _densify(proto.sparse_tensor, self.folder)
+            case AttributeProto.TYPE_PROTO:
+                return type_name(proto.tp)
+            case AttributeProto.STRING:
+                return proto.s.decode("utf-8", "surrogateescape")
+            case AttributeProto.STRINGS:
+                return [s.decode("utf-8", "surrogateescape") for s in proto.strings]
+        value = onnx.helper.get_attribute_value(proto)
+        return list(value) if isinstance(value, Iterable) else value
+
+    def unique(self, name: str) -> str:
+        """Return the name, with a number behind it where another node has it already."""
+        candidate, count = name, 1
+        while candidate in self.names:
+            candidate, count = f"{name}_{count}", count + 1
+        self.names.add(candidate)
+        return candidate
+
+
+def _renamed(port: Port, renames: Mapping[str, str]) -> Port:
+    return Port(renames.get(port.name, port.name), port.dtype, port.shape)
+
+
+def _bind(attribute: AttributeProto, bound: Mapping[str, AttributeProto]) -> AttributeProto | None:
+    """Return the attribute with a reference to the function's own attribute resolved; None where that is absent."""
+    if not attribute.ref_attr_name:
+        return attribute
+    if attribute.ref_attr_name not in bound:
+        return None
+    resolved = AttributeProto()
+    resolved.CopyFrom(bound[attribute.ref_attr_name])
+    resolved.name = attribute.name
+    return resolved
+
+
+def _opset(opsets: Mapping[str, int], domain: str, proto: NodeProto) -> int:
+    if domain in opsets:
+        return opsets[domain]
+    if domain:  # many exporters forget to import the domains they use; ONNX Runtime reads version 1
+        return 1
+    raise ModelError("the model imports no opset of the standard domain", where=f"node {proto.name!r}")
+
+
+def _constant(attributes: list[AttributeProto], name: str, folder: Path | None) -> np.ndarray:
+    """Return the value of a Constant node (seven ways to write it)."""
+    if len(attributes) != 1:
+        raise ModelError(f"Constant needs one value, has {len(attributes)}", where=f"value {name!r}")
+    (attribute,) = attributes
+    match attribute.name:
+        case "value":
+            return read_array(attribute.t, folder)
+        case "sparse_value":
+            return _densify(attribute.sparse_tensor, folder)
+        case "value_float":
+            return np.array(attribute.f, np.float32)
+        case "value_floats":
+            return np.array(attribute.floats, np.float32)
+        case "value_int":
+            return np.array(attribute.i, np.int64)
+        case "value_ints":
+            return np.array(attribute.ints, np.int64)
+        case "value_string":
+            return np.array(attribute.s.decode("utf-8", "surrogateescape"), object)
+        case "value_strings":
+            return np.array([s.decode("utf-8", "surrogateescape") for s in attribute.strings], object)
+    raise ModelError(f"unknown Constant attribute {attribute.name!r}", where=f"value {name!r}")
+
+
+def _densify(sparse: onnx.SparseTensorProto, folder: Path | None) -> np.ndarray:
+    values, indices = read_array(sparse.values, folder), read_array(sparse.indices, folder)
+    dense = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 2:
+        dense[tuple(indices.T)] = values
+    else:
+        dense.reshape(-1)[indices] = values
+    return dense
+
+
+def port_of(value: ValueInfoProto) -> Port:
+    """Return name, element type and shape of a declared value."""
+    kind = value.type.WhichOneof("value")
+    shape: tuple[Dim, ...] | None = None
+    if kind in {"tensor_type", "sparse_tensor_type"} and getattr(value.type, kind).HasField("shape"):
+        dims = getattr(value.type, kind).shape.dim
+        shape = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims)
+    return Port(value.name, type_name(value.type), shape)
+
+
+def type_name(proto: TypeProto) -> str:
+    """Return a type as text: ``float32``, ``sequence(int64)``, ``optional(sequence(float32))``."""
+    match proto.WhichOneof("value"):
+        case "tensor_type":
+            return _dtype_name(proto.tensor_type.elem_type)
+        case "sparse_tensor_type":
+            return f"sparse({_dtype_name(proto.sparse_tensor_type.elem_type)})"
+        case "sequence_type":
+            return f"sequence({type_name(proto.sequence_type.elem_type)})"
+        case "optional_type":
+            return f"optional({type_name(proto.optional_type.elem_type)})"
+        case "map_type":
+            return f"map({_dtype_name(proto.map_type.key_type)}, {type_name(proto.map_type.value_type)})"
+    return "unknown"
+
+
+def _dtype_name(elem_type: int) -> str:
+    if elem_type == onnx.TensorProto.STRING:
+        return "string"
+    if elem_type == onnx.TensorProto.UNDEFINED:
+        return "unknown"
+    try:
+        return onnx.helper.tensor_dtype_to_np_dtype(elem_type).name
+    except KeyError:
+        return "unknown"
+
+
+def _check_order(graph: Graph, outer: set[str]) -> None:
+    """Refuse a graph that reads a value before a node has made it (which a cycle does too)."""
+    known = outer | {port.name for port in graph.inputs} | set(graph.constants)
+    for node in graph.nodes:
+        missing = [name for name in node.inputs if name and name not in known]
+        if missing:
+            raise ModelError(
+                f"reads {missing[0]!r}, which nothing before it makes",
+                where=str(node),
+                hint="the graph has a cycle, or its nodes are out of order; export it again",
+            )
+        for subgraph in node.subgraphs.values():
+            _check_order(subgraph, known)
+        known.update(name for name in node.outputs if name)
+    for port in graph.outputs:
+        if port.name not in known:
+            raise ModelError(f"output {port.name!r} is made by no node", where=f"graph {graph.name!r}")

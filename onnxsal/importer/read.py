@@ -1,0 +1,179 @@
+"""Read an ONNX file: the bytes, the checks on them, and the arrays they hold.
+
+Only files beside the model are opened for external data: no absolute path, no ``..``, no link that leads elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from onnxsal.errors import ModelError
+
+MAX_PROTO_BYTES = 2**31 - 1
+PACKED_BITS = {
+    getattr(TensorProto, name): bits
+    for name, bits in {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}.items()
+    if hasattr(TensorProto, name)
+}
+TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+
+
+def read_proto(source: str | Path | bytes) -> onnx.ModelProto:
+    """Parse a model, leaving external data where it is.
+
+    Raises:
+        ModelError: the file is missing, truncated, too large, or not ONNX.
+    """
+    where = "model" if isinstance(source, bytes) else str(source)
+    data = source if isinstance(source, bytes) else _read_bytes(Path(source))
+    if not data:
+        raise ModelError("the file is empty", where=where, hint="export or download the model again")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"not an ONNX model, or a truncated one ({len(data)} bytes)", where=where, hint=_guess_format(data)
+        ) from error
+    _check_header(model, where)
+    return model
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise ModelError("this is a folder", where=str(path), hint="give the .onnx file inside it")
+        if size > MAX_PROTO_BYTES:
+            raise ModelError(
+                f"{size} bytes are more than a protobuf can hold (2 GiB)",
+                where=str(path),
+                hint="save the model with external data: onnx.save(model, path, save_as_external_data=True)",
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelError("no such file", where=str(path), hint=_siblings(path)) from error
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _siblings(path: Path) -> str:
+    folder = path.parent
+    names = sorted(p.name for p in folder.glob("*.onnx"))[:5] if folder.is_dir() else []
+    return f"that folder holds: {', '.join(names)}" if names else "check the path"
+
+
+def _guess_format(data: bytes) -> str:
+    signatures = {
+        b"PK\x03\x04": "a zip archive (a PyTorch .pt or .npz file?): export it with torch.onnx.export",
+        b"\x89HDF": "an HDF5 file (Keras?): convert it with tf2onnx",
+        b"\x89PNG": "a PNG picture: the model comes first, then the input",
+        b"\xff\xd8\xff": "a JPEG picture: the model comes first, then the input",
+        b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull`",
+        b"\x1f\x8b": "gzip data: unpack it first",
+        b"<": "text (a web page?): download the file itself",
+        b"{": "JSON text",
+    }
+    kind = next((text for head, text in signatures.items() if data.startswith(head)), None)
+    if kind is None and data[4:8] == b"TFL3":
+        kind = "a TensorFlow Lite model: convert it with tf2onnx"
+    return f"it looks like {kind}" if kind else "export or download the model again"
+
+
+def _check_header(model: onnx.ModelProto, where: str) -> None:
+    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
+        raise ModelError("no graph in this file", where=where, hint="is it an ONNX model?")
+    if not model.opset_import:
+        raise ModelError("the model declares no opset", where=where, hint="export it again with a current exporter")
+
+
+def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
+    """Return a tensor of the file as an array; external data is mapped, not read.
+
+    Raises:
+        ModelError: the data disagree with the declared shape, with themselves, or lie outside the folder.
+    """
+    where = f"tensor {tensor.name!r}"
+    if uses_external_data(tensor):
+        return _read_external(tensor, folder, where)
+    typed = [name for name in TYPED_FIELDS if len(getattr(tensor, name))]
+    if tensor.HasField("raw_data") and typed:
+        raise ModelError(
+            f"holds its values twice, in raw_data and in {typed[0]}: two readers would see two models",
+            where=where,
+            hint="write the model again with onnx.save",
+        )
+    try:
+        if tensor.data_type == TensorProto.STRING:
+            texts = [s.decode("utf-8", "surrogateescape") for s in tensor.string_data]
+            return np.array(texts, dtype=object).reshape(tuple(tensor.dims))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        if tensor.HasField("raw_data") and tensor.data_type not in PACKED_BITS:
+            # a bytearray is writable, so torch can share it without a warning or a second copy
+            flat = np.frombuffer(bytearray(tensor.raw_data), dtype=dtype.newbyteorder("<"))
+            return flat.astype(dtype, copy=False).reshape(tuple(tensor.dims))
+        return onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            f"values do not fit the declared shape {list(tensor.dims)}: {error}",
+            where=where,
+            hint="the file is damaged or truncated; export it again",
+        ) from error
+
+
+def _read_external(tensor: TensorProto, folder: Path | None, where: str) -> np.ndarray:
+    info = ExternalDataInfo(tensor)
+    path = confined(info.location, folder, where)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    shape = tuple(tensor.dims)
+    count = int(np.prod(shape, dtype=object)) if shape else 1
+    offset = int(info.offset or 0)
+    packed = tensor.data_type in PACKED_BITS
+    needed = (count * PACKED_BITS[tensor.data_type] + 7) // 8 if packed else count * dtype.itemsize
+    if info.length is not None and int(info.length) != needed:
+        raise ModelError(f"external data has {info.length} bytes, the shape {list(shape)} needs {needed}", where=where)
+    size = path.stat().st_size
+    if offset < 0 or offset + needed > size:
+        raise ModelError(
+            f"external data ends beyond {path.name} ({size} bytes)", where=where, hint="the data file is truncated"
+        )
+    if packed:
+        raw = TensorProto(data_type=tensor.data_type, dims=tensor.dims)
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            raw.raw_data = stream.read(needed)
+        return onnx.numpy_helper.to_array(raw)
+    if count == 0:
+        return np.zeros(shape, dtype)
+    # copy-on-write: pages come in as they are used, and the file is never written to
+    return np.memmap(path, dtype=dtype.newbyteorder("<"), mode="c", offset=offset, shape=shape)
+
+
+def confined(location: str, folder: Path | None, where: str) -> Path:
+    """Return the path of external data, refusing one that is not a plain file below the model's folder."""
+    if folder is None:
+        raise ModelError(
+            "has external data, but the model was given as bytes", where=where, hint="give the model's path instead"
+        )
+    root = folder.resolve()
+    path = root / location
+    inside = not Path(location).is_absolute() and ".." not in Path(location).parts
+    if not location or not inside or path.is_symlink() or not path.resolve().is_relative_to(root):
+        raise ModelError(
+            f"external data {location!r} leads outside the model's folder",
+            where=where,
+            hint="keep the data file beside the model, as a plain file",
+        )
+    if not path.is_file():
+        raise ModelError(f"external data file {location!r} is missing", where=where, hint=f"put it into {root}")
+    if path.stat().st_nlink > 1:
+        raise ModelError(
+            f"external data {location!r} is a hard link", where=where, hint="copy the data file beside the model"
+        )
+    return path
