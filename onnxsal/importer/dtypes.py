@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import onnx
 import torch
@@ -33,7 +32,7 @@ def torch_dtype(element: int) -> torch.dtype:
         ImportFault: torch has no type for it.
     """
     dtype = numpy_dtype(element)
-    if dtype == object:
+    if dtype.kind == "O":
         raise ImportFault("strings are no tensors", hint="only Cast, Equal and the string operators make or take text")
     return to_tensor(np.zeros(0, dtype)).dtype
 
@@ -49,10 +48,5 @@ def element_type(name: str) -> int:
     return int(TensorProto.DataType.Value(name.upper()))
 
 
-FLOAT8_MAX = {
-    torch.float8_e4m3fn: float(ml_dtypes.finfo(ml_dtypes.float8_e4m3fn).max),
-    torch.float8_e4m3fnuz: float(ml_dtypes.finfo(ml_dtypes.float8_e4m3fnuz).max),
-    torch.float8_e5m2: float(ml_dtypes.finfo(ml_dtypes.float8_e5m2).max),
-    torch.float8_e5m2fnuz: float(ml_dtypes.finfo(ml_dtypes.float8_e5m2fnuz).max),
-}
-"""The 8-bit floats with sign and mantissa, and the largest finite value of each."""
+FLOAT8 = frozenset({torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz})
+"""The 8-bit floats with sign and mantissa; torch stores and casts them, and computes nothing in them."""
