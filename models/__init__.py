@@ -1,0 +1,1 @@
+"""Sample models: how they are made, and the demonstration."""
