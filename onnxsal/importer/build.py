@@ -68,7 +68,8 @@ class _Builder:
                 raise
             except Exception as error:
                 raise ImportFault(f"cannot be built: {error}", where=str(node)) from error
-        self.fx.output(tuple(self._output(port.name) for port in self.source.outputs))
+        hand_out = self._output if captured is None else self._as_it_is  # shapes stay on the host across sub-graphs
+        self.fx.output(tuple(hand_out(port.name) for port in self.source.outputs))
         return fx.GraphModule(self.root, self.fx, class_name=_identifier(self.source.name or "graph"))
 
     def subgraph(self, graph: Graph) -> tuple[str, tuple[str, ...]]:
@@ -206,6 +207,9 @@ class _Builder:
         if value is None or name in self.tensors or name in self.source.constants:
             return value
         return self.fx.call_function(as_tensor, (value,))
+
+    def _as_it_is(self, name: str) -> fx.Node | None:
+        return self._argument(name, on_host=False, beside_tensors=False)
 
     def _output(self, name: str) -> fx.Node | None:
         value = self._argument(name, on_host=False, beside_tensors=True)

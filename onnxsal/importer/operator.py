@@ -74,7 +74,7 @@ class Operator:
 
     def __call__(self, *inputs: Value, **attributes: Any) -> Any:
         data = [v for i, v in enumerate(inputs) if i not in self.host_parameters]
-        if self.host is not None and not any(isinstance(v, Tensor) for v in data):
+        if self.host is not None and not any(isinstance(v, (Tensor, list)) for v in data):
             result = self.host(*(v if v is None else to_host(v) for v in inputs), **attributes)
             if result is not NotImplemented:
                 return np.asarray(result) if isinstance(result, np.generic) else result
