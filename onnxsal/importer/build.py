@@ -86,8 +86,9 @@ class _Builder:
     def _add(self, node: Node) -> None:
         found = self.lookup.require(node)
         if isinstance(found, Operator):
-            call = self._layer(node, found) or self._call(node, found)
-            several, is_tensor = found.several, self._gives_tensors(node, found)
+            native = self._layer(node, found)
+            call = native or self._call(node, found)
+            several, is_tensor = found.several and native is None, self._gives_tensors(node, found)
         else:
             call = self._convert(node, found)
             several, is_tensor = len([o for o in node.outputs if o]) > 1, True
@@ -186,6 +187,8 @@ class _Builder:
     def _layer(self, node: Node, operator: Operator) -> fx.Node | None:
         names = node.inputs[1:]
         if operator.layer is None or not names or node.inputs[0] not in self.tensors:
+            return None
+        if len(node.outputs) > 1:  # a native layer gives the first output only
             return None
         if not all(not name or (name in self.source.constants and name not in self.values) for name in names):
             return None
