@@ -15,11 +15,13 @@ from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
 
 from onnxsal.errors import UsageError, nearest
 
-Baseline = NewType("Baseline", dict)
+Baseline = NewType("Baseline", Any)  # type: ignore[valid-newtype]
 """Annotates a method's option that takes a baseline: the method is handed tensors shaped like the feeds.
 
 The user gives a number, the name of a `BaselineMaker` ("zero", "blur") or a file.
 """
+
+ZERO = Baseline("zero")
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Entry:
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:
     """Return a function's keyword-only parameters as options, with the help of its docstring's ``Args``."""
-    hints = get_type_hints(function, globalns=_names_for_hints(function))
+    hints = get_type_hints(function, localns=_names_for_hints(function))
     helps = _argument_help(inspect.getdoc(function) or "")
     return {
         p.name: Option(p.name, hints.get(p.name, str), p.default, helps.get(p.name, ""))
@@ -185,10 +187,16 @@ class BaselineMaker(Entry):
 
 @dataclass(frozen=True)
 class Reader(Entry):
-    """A way to read inputs: ``read(source, port, *, …) -> Reading`` for files with one of the suffixes."""
+    """A way to read inputs: ``read(data, ports, *, …) -> {port name: Reading}``.
+
+    ``data`` holds the file's bytes. ``ports`` are those to feed from it: the one the user named, or all that are still
+    unfed; a file that holds one array refuses several. The options are the user's settings for inputs. A file is known by
+    one of the ``suffixes``, or else by the ``signatures`` it may begin with.
+    """
 
     read: Callable[..., Any]
     suffixes: tuple[str, ...] = ()
+    signatures: tuple[bytes, ...] = ()
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -270,3 +278,9 @@ class Preset(Entry):
     """Named settings for a reader: how pictures were prepared for a family of models."""
 
     settings: dict[str, Any]
+    about: str = ""
+
+    @property
+    def summary(self) -> str:
+        """What the preset is for, in one line."""
+        return self.about

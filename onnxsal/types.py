@@ -1,11 +1,28 @@
-"""The nouns: what is explained, what was asked, what came out."""
+"""The nouns: what is explained, what was asked, what came out.
+
+This module imports no numpy at run time, so that listing commands stay light.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-Dim = int | str | None
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+Dim: TypeAlias = "int | str | None"
 """A dimension: fixed, named by a symbol, or unknown."""
+
+Feeds: TypeAlias = "dict[str, Tensor]"
+"""Inputs by their ONNX names; dim 0 counts the examples."""
+
+SCHEMA = 1
+"""The version of the metadata that formats write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +45,198 @@ class Port:
     def __str__(self) -> str:
         dims = "?" if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
         return f"{self.name}: {self.dtype}[{dims}]"
+
+
+class Score(Protocol):
+    """The explained number as a function of the inputs: all that a method sees of the model.
+
+    Feeds hold the inputs that are explained; every other input is fixed. Rows may be stacked: with N examples, feeds of
+    k·N rows are k copies of the examples one after the other, and row r is answered for example r mod N.
+    """
+
+    def __call__(self, feeds: Feeds) -> Tensor:
+        """Return the score of every row, shape [rows]."""
+
+    def gradients(self, feeds: Feeds) -> Feeds:
+        """Return the derivative of every row's score by its own feeds, shaped like the feeds."""
+
+    def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
+        """Return standard normal noise shaped like the feeds.
+
+        The noise of an example depends on the seed, the example's values and ``draw`` alone, not on the batch around it.
+        """
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One input as a reader found it.
+
+    ``array`` fits the port. ``picture`` is what a person would see of it: RGB bytes of shape [N, height, width, 3], as the
+    model sees it after resizing and cropping.
+    """
+
+    array: np.ndarray
+    picture: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The explained number, resolved for one example: an output, an index into it, and what is done with the rest.
+
+    ``index`` holds whole numbers and slices, the batch axis left out; ``reduction`` is "sum", "mean", "max" or "min" where
+    the index leaves more than one number; ``label`` is the class's name where one is known.
+    """
+
+    output: str
+    index: tuple[int | slice, ...]
+    reduction: str | None = None
+    label: str | None = None
+
+    def __str__(self) -> str:
+        index = ",".join(_slice_text(i) if isinstance(i, slice) else str(i) for i in self.index)
+        reduction = f".{self.reduction}()" if self.reduction else ""
+        return f"{self.output}[{index}]{reduction}" if self.index else f"{self.output}{reduction}"
+
+
+def _slice_text(part: slice) -> str:
+    bounds = ["" if bound is None else str(bound) for bound in (part.start, part.stop)]
+    return ":".join(bounds) + (f":{part.step}" if part.step not in {None, 1} else "")
+
+
+TargetSpec: TypeAlias = "int | str | tuple[int, ...] | Sequence[int | str | tuple[int, ...]] | None"
+"""What a user may say: an index, an expression, a tuple of indices, or a list with one of these per example."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides an explanation, as the user asked for it."""
+
+    method: str = "saliency"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    target: TargetSpec = None
+    device: str = "auto"
+    engine: str = "auto"
+    seed: int = 0
+    batch_size: int | None = None
+    """How many rows the engine is given at a time; None leaves it to the engine."""
+    inputs: Sequence[str] | None = None
+    """The inputs to explain; None means every floating-point one."""
+    verify: bool = True
+    tolerance: float | None = None
+    """The largest accepted distance from ONNX Runtime, as a part of the output's scale; None: by the model's type."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What it takes to make a result again, and to defend it."""
+
+    model: str
+    model_sha256: str
+    inputs_sha256: Mapping[str, str]
+    opset: Mapping[str, int]
+    producer: str
+    engine: str
+    device: str
+    dtype: Mapping[str, str]
+    seed: int
+    versions: Mapping[str, str]
+    seconds: float
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """An explanation: how much each part of each input speaks for the explained number.
+
+    Args:
+        values: One array per explained input under its ONNX name, shaped like that input.
+        inputs: The inputs as they were fed.
+        score: The explained number per example, shape [examples].
+        target: What the number is, per example.
+        method: The method's name.
+        options: The method's options, defaults included.
+        completeness: Sum of the attributions minus (score - baseline's score), per example, where the method promises 0.
+        parity: How far the imported graph is from ONNX Runtime, per output.
+        provenance: What it takes to make the result again.
+        pictures: What a person would see of an input, where its reader knew: RGB bytes [N, height, width, 3].
+        ranked: The explanations of all targets where several were asked for (``top3``), this one first.
+    """
+
+    values: Mapping[str, np.ndarray]
+    inputs: Mapping[str, np.ndarray]
+    score: np.ndarray
+    target: Sequence[Target]
+    method: str
+    options: Mapping[str, Any]
+    provenance: Provenance
+    completeness: np.ndarray | None = None
+    parity: Mapping[str, Any] | None = None
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    others: Sequence[Attribution] = ()
+
+    @property
+    def ranked(self) -> tuple[Attribution, ...]:
+        """This explanation and those of the other targets that were asked for, highest score first."""
+        return (self, *self.others)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """All facts but the arrays, as plain JSON values."""
+        return {
+            "schema": SCHEMA,
+            "method": self.method,
+            "options": _plain(self.options),
+            "target": [str(t) for t in self.target],
+            "label": [t.label for t in self.target],
+            "score": _plain(self.score),
+            "completeness": _plain(self.completeness),
+            "parity": _plain(self.parity),
+            "provenance": _plain(dataclasses.asdict(self.provenance)),
+        }
+
+    def save(self, path: str | Path, format: str | None = None, **options: Any) -> Path:
+        """Write the explanation in a format (by default the one the suffix says), whole or not at all.
+
+        Raises:
+            UsageError: no such format.
+            OutputError: the file cannot be written.
+        """
+        import onnxsal
+
+        return onnxsal.save(self, path, format, **options)
+
+    @staticmethod
+    def load(path: str | Path) -> Attribution:
+        """Read an explanation back from ``.npz``, ``.json`` or ``.safetensors``."""
+        import onnxsal
+
+        return onnxsal.load_attribution(path)
+
+    def plot(self, **options: Any) -> Any:
+        """Return the picture that the png format writes, as a PIL image."""
+        import onnxsal
+
+        return onnxsal.plot(self, **options)
+
+    def _repr_png_(self) -> bytes:
+        import onnxsal
+
+        return onnxsal.render(self, "png")
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in self.values.items())
+        targets = ", ".join(str(t) for t in self.target[:3]) + (", …" if len(self.target) > 3 else "")
+        return f"<Attribution {self.method} of {targets}: {shapes}>"
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON can hold it; what JSON has no word for becomes text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in {float("inf"), float("-inf")}):
+        return str(value)
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -1,0 +1,1 @@
+"""Where an explanation starts from: one file is one way to make a baseline."""

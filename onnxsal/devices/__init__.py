@@ -1,0 +1,1 @@
+"""Where tensors are computed: one file is one kind of device."""

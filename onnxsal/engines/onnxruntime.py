@@ -1,0 +1,47 @@
+"""The original file in ONNX Runtime: forward only, for methods that need no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from onnxsal.entries import Engine
+from onnxsal.errors import UsageError
+from onnxsal.hookspecs import hookimpl
+from onnxsal.types import Feeds
+
+if TYPE_CHECKING:
+    from onnxsal.model import Model
+
+
+class OnnxRuntimeEngine:
+    """Runs the file as it was deployed."""
+
+    name = "onnxruntime"
+
+    def __init__(self, model: Model, device: str) -> None:
+        if device != "cpu":
+            raise UsageError(
+                f"the onnxruntime engine runs on the cpu, not on {device}", where="--device", hint="use -e torch, or -d cpu"
+            )
+        self.device = device
+        self.inputs = [port.name for port in model.inputs]
+        self.outputs = [port.name for port in model.outputs]
+        self.session = model.session()
+
+    def run(self, feeds: Feeds) -> Feeds:
+        """Return the outputs by name."""
+        from onnxsal.importer.values import as_tensor, to_host
+
+        answers = self.session.run(self.outputs, {name: to_host(feeds[name]) for name in self.inputs})
+        return {name: as_tensor(answer) for name, answer in zip(self.outputs, answers, strict=True)}
+
+
+def open_onnxruntime(model: Model, device: str) -> OnnxRuntimeEngine:
+    """The original file in ONNX Runtime, forward only."""
+    return OnnxRuntimeEngine(model, device)
+
+
+@hookimpl
+def onnxsal_engines() -> Iterable[Engine]:
+    yield Engine("onnxruntime", open_onnxruntime, gradient=False)

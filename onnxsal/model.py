@@ -1,0 +1,168 @@
+"""A model: its ports, names and hash, and the engines that run it, made on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from onnxsal.errors import ModelError
+from onnxsal.importer.graph import Graph
+from onnxsal.importer.normalise import normalise
+from onnxsal.importer.read import confined, read_proto
+from onnxsal.types import Port
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from torch import fx
+
+
+def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Model:
+    """Open a model from a path, bytes or a protobuf.
+
+    Nothing is built until it is needed; use `Model.torch` for the graph.
+
+    Raises:
+        ModelError: the source cannot be read.
+    """
+    if isinstance(source, onnx.ModelProto):
+        return Model(source.SerializeToString())
+    return Model(source if isinstance(source, bytes) else Path(source))
+
+
+class Model:
+    """An ONNX model as it was deployed.
+
+    Args:
+        source: The file, or its bytes.
+    """
+
+    def __init__(self, source: Path | bytes) -> None:
+        self.source = source
+        proto = read_proto(source)
+        self.opset: dict[str, int] = {entry.domain: entry.version for entry in proto.opset_import}
+        self.producer = " ".join(filter(None, (proto.producer_name, proto.producer_version)))
+        self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        self.external_files = sorted(_external_locations(proto))
+        self.graph: Graph = normalise(proto, source.parent if isinstance(source, Path) else None)
+        self._modules: dict[str, fx.GraphModule] = {}
+
+    @property
+    def name(self) -> str:
+        """The file's name, or the graph's."""
+        return self.source.name if isinstance(self.source, Path) else self.graph.name or "model"
+
+    @property
+    def inputs(self) -> tuple[Port, ...]:
+        """The inputs a caller feeds, in the graph's order; initialisers are not among them."""
+        return self.graph.inputs
+
+    @property
+    def outputs(self) -> tuple[Port, ...]:
+        """The outputs, in the graph's order."""
+        return self.graph.outputs
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of the file's bytes, and of its external data where it has some."""
+        digest = hashlib.sha256()
+        for part in self._parts():
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _parts(self) -> Iterator[bytes]:
+        if isinstance(self.source, bytes):
+            yield self.source
+            return
+        files = [self.source, *(confined(f, self.source.parent, "external data") for f in self.external_files)]
+        for file in files:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    yield block
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file and its external data."""
+        if isinstance(self.source, bytes):
+            return len(self.source)
+        folder = self.source.parent
+        return self.source.stat().st_size + sum((folder / f).stat().st_size for f in self.external_files)
+
+    def torch(self, device: str = "cpu") -> fx.GraphModule:
+        """Return the imported graph on a device: inputs in order in, tuple of outputs in order out.
+
+        Raises:
+            ImportFault: an operator is not supported.
+        """
+        from onnxsal.importer.build import build
+
+        if device not in self._modules:
+            module = build(self.graph)
+            self._modules[device] = module if device == "cpu" else module.to(device)  # type: ignore[assignment]
+        return self._modules[device]
+
+    def session(self, *, optimised: bool = True, providers: list[str] | None = None) -> onnxruntime.InferenceSession:
+        """Return an ONNX Runtime session over the original file.
+
+        Args:
+            optimised: False gives the run that the file means, node by node.
+            providers: ONNX Runtime execution providers; the CPU by default.
+        """
+        import onnxruntime
+
+        options = session_options(optimised)
+        source = self.source if isinstance(self.source, bytes) else str(self.source)
+        try:
+            return onnxruntime.InferenceSession(source, options, providers=providers or ["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise ModelError(
+                f"ONNX Runtime cannot load it: {' '.join(str(error).split())[:300]}",
+                where=self.name,
+                hint="check the file with onnx.checker; private operators need their library registered",
+            ) from error
+
+    def __repr__(self) -> str:
+        ports = ", ".join(map(str, self.inputs)) + " -> " + ", ".join(map(str, self.outputs))
+        return f"<Model {self.name}: {ports}>"
+
+
+def session_options(optimised: bool) -> Any:
+    """Return quiet ONNX Runtime options."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    return options
+
+
+def _external_locations(proto: onnx.ModelProto) -> set[str]:
+    return {
+        entry.value
+        for tensor in _tensors(proto)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+
+
+def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor that may refer to external data, sub-graphs and functions included."""
+    graphs = [message.graph] if isinstance(message, onnx.ModelProto) else [message]
+    functions = list(getattr(message, "functions", ()))
+    for holder in (*graphs, *functions):
+        yield from getattr(holder, "initializer", ())
+        for node in holder.node:
+            for attribute in node.attribute:
+                yield attribute.t
+                yield from attribute.tensors
+                if attribute.HasField("g"):
+                    yield from _tensors(attribute.g)
+                for graph in attribute.graphs:
+                    yield from _tensors(graph)

@@ -1,0 +1,336 @@
+"""The import against ONNX Runtime: proves that both answer the same, or names the first node that differs.
+
+What a file means is ONNX Runtime's answer with its optimisations off. The optimised run may differ from that by itself
+(int8 networks by several percent), so its distance is reported beside ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx
+import torch
+from torch import fx
+
+from onnxsal import cache
+from onnxsal.errors import InputError, ParityError
+from onnxsal.importer.graph import Graph
+from onnxsal.importer.read import read_proto
+from onnxsal.importer.values import as_tensor, to_host
+from onnxsal.model import Model, session_options
+from onnxsal.types import Dim, Feeds, Port
+
+TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
+DEFAULT_TOLERANCE = 1e-3
+"""The largest distance from ONNX Runtime, as a part of an output's scale, that is taken for rounding."""
+
+FREE_SIZES = (8, 16, 32, 64, 224, 1, 3)
+"""Sizes tried for dimensions the model leaves open, when an input has to be drawn."""
+
+
+@dataclass(frozen=True)
+class OutputParity:
+    """How far one output is from ONNX Runtime's.
+
+    ``max_abs`` is in the output's unit, ``max_rel`` a part of the output's ``scale`` (its largest absolute value);
+    ``optimised_rel`` is how far ONNX Runtime's optimised run is from its own run without optimisations.
+    """
+
+    name: str
+    max_abs: float
+    max_rel: float
+    scale: float
+    optimised_rel: float
+    ok: bool
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first node whose inputs agree with ONNX Runtime and whose output does not."""
+
+    node: str
+    op_type: str
+    value: str
+    max_abs: float
+    max_rel: float
+
+    def __str__(self) -> str:
+        return f"node {self.node!r} ({self.op_type}): {self.value!r} differs by {self.max_rel:.3g} of its scale"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The import's distance from ONNX Runtime, per output."""
+
+    outputs: tuple[OutputParity, ...]
+    tolerance: float
+    first: Divergence | None = None
+    cached: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether every output is as near as the tolerance asks."""
+        return all(output.ok for output in self.outputs)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        return {"ok": self.ok, **asdict(self)}
+
+    def require(self, where: str) -> None:
+        """Refuse to go on with another model than was deployed.
+
+        Raises:
+            ParityError: an output differs; the message names the first node that does.
+        """
+        if self.ok:
+            return
+        worst = max((o for o in self.outputs if not o.ok), key=lambda o: o.max_rel)
+        culprit = f"; the first to differ is {self.first}" if self.first else ""
+        raise ParityError(
+            f"output {worst.name!r} differs from ONNX Runtime by {worst.max_rel:.3g} of its scale "
+            f"(accepted: {self.tolerance:g}){culprit}",
+            where=where,
+            hint="--tolerance accepts a larger distance, --no-verify explains the imported graph all the same",
+        )
+
+
+def verify(
+    model: Model, feeds: Mapping[str, Any] | None = None, *, device: str = "cpu", tolerance: float | None = None, seed: int = 0
+) -> Parity:
+    """Compare the imported graph with ONNX Runtime on the same input.
+
+    Args:
+        model: The model.
+        feeds: Arrays or tensors by input name; drawn to fit the ports where None.
+        device: The torch device of the imported graph.
+        tolerance: The largest accepted distance as a part of an output's scale; by default 1e-3, more for half precision.
+        seed: Seeds the drawn input.
+
+    Raises:
+        ImportFault: the model cannot be imported.
+        InputError: no input could be drawn that ONNX Runtime accepts.
+    """
+    arrays = {n: to_host(v) for n, v in feeds.items()} if feeds is not None else draw(model, seed)
+    tolerance = default_tolerance(model) if tolerance is None else tolerance
+    names = [port.name for port in model.outputs]
+    expected = model.session(optimised=False).run(names, arrays)
+    optimised = model.session(optimised=True).run(names, arrays)
+    got = run_torch(model, arrays, device)
+    outputs = tuple(
+        _compare(name, g, e, o, tolerance) for name, g, e, o in zip(names, got, expected, optimised, strict=True)
+    )
+    parity = Parity(outputs, tolerance)
+    return parity if parity.ok else Parity(outputs, tolerance, first_divergence(model, arrays, device, tolerance))
+
+
+def verify_once(model: Model, feeds: Feeds, *, device: str, tolerance: float | None) -> Parity:
+    """Return `verify`'s answer, from the cache where this model was seen before by these versions."""
+    import onnxruntime
+
+    import onnxsal
+
+    wanted = default_tolerance(model) if tolerance is None else tolerance
+    key = (model.sha256, device.split(":")[0], repr(wanted), onnxsal.__version__, torch.__version__, onnxruntime.__version__)
+    known = cache.read("parity", key)
+    if known:
+        return Parity(tuple(OutputParity(**o) for o in known), wanted, cached=True)
+    parity = verify(model, feeds, device=device, tolerance=wanted)
+    if parity.ok:  # a mismatch is looked at again each time, so that its culprit can be named
+        cache.write("parity", key, [asdict(o) for o in parity.outputs])
+    return parity
+
+
+def default_tolerance(model: Model) -> float:
+    """Return the distance that the model's narrowest floating-point type explains."""
+    kinds = {array.dtype.name for array in model.graph.constants.values()} | {p.dtype for p in model.inputs}
+    return max((TOLERANCES.get(kind, DEFAULT_TOLERANCE) for kind in kinds), default=DEFAULT_TOLERANCE)
+
+
+def run_torch(model: Model, arrays: Mapping[str, np.ndarray], device: str) -> list[Any]:
+    """Return the imported graph's outputs as host values."""
+    with torch.no_grad():
+        answers = model.torch(device)(*_arguments(model, arrays, device))
+    return [_to_host(answer) for answer in answers]
+
+
+def _arguments(model: Model, arrays: Mapping[str, np.ndarray], device: str) -> list[Any]:
+    values = [as_tensor(arrays[port.name]) for port in model.inputs]
+    return [v.to(device) if isinstance(v, torch.Tensor) else v for v in values]
+
+
+def _to_host(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_to_host(v) for v in value]
+    return value if value is None or isinstance(value, dict) else to_host(value)
+
+
+def _compare(name: str, got: Any, expected: Any, optimised: Any, tolerance: float) -> OutputParity:
+    max_abs, scale = distance(got, expected)
+    rel = max_abs / scale if scale else max_abs
+    own, own_scale = distance(optimised, expected)
+    return OutputParity(name, max_abs, rel, scale, own / own_scale if own_scale else own, rel <= tolerance)
+
+
+def distance(got: Any, expected: Any) -> tuple[float, float]:
+    """Return the largest absolute difference and the largest absolute expected value.
+
+    The difference is infinite where number, shape or kind differ, or where a text, a truth value or an integer does.
+    """
+    if isinstance(expected, (list, tuple)):
+        if not isinstance(got, (list, tuple)) or len(got) != len(expected):
+            return math.inf, 1.0
+        pairs = [distance(g, e) for g, e in zip(got, expected, strict=True)]
+        return max((d for d, _ in pairs), default=0.0), max((s for _, s in pairs), default=1.0)
+    if isinstance(expected, dict):
+        if not isinstance(got, dict) or list(got) != list(expected):
+            return math.inf, 1.0
+        return distance(np.asarray(list(got.values())), np.asarray(list(expected.values())))
+    if got is None or expected is None:
+        return (0.0, 1.0) if got is expected else (math.inf, 1.0)
+    got, expected = np.asarray(got), np.asarray(expected)
+    if got.shape != expected.shape:
+        return math.inf, 1.0
+    if expected.dtype.kind not in "fcV":
+        return (0.0 if np.array_equal(got, expected) else math.inf), 1.0
+    return _float_distance(got, expected)
+
+
+def _float_distance(got: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    kind = np.complex128 if expected.dtype.kind == "c" else np.float64
+    got, expected = got.astype(kind), expected.astype(kind)
+    same = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    with np.errstate(all="ignore"):
+        gaps = np.where(same, 0.0, np.abs(got - expected))
+    finite = np.abs(expected[np.isfinite(expected)])
+    gap = float(np.max(gaps, initial=0.0))
+    return (math.inf if math.isnan(gap) else gap), float(np.max(finite, initial=0.0))
+
+
+def first_divergence(
+    model: Model, arrays: Mapping[str, np.ndarray], device: str, tolerance: float
+) -> Divergence | None:
+    """Return the first node of the main graph whose output differs though its inputs agree."""
+    ours = _torch_values(model, arrays, device)
+    theirs = _runtime_values(model, arrays, [o for node in model.graph.nodes for o in node.outputs if o in ours])
+    wrong: set[str] = set()
+    for node in model.graph.nodes:
+        for value in node.outputs:
+            if value not in ours or value not in theirs:
+                continue
+            max_abs, scale = distance(ours[value], theirs[value])
+            rel = max_abs / scale if scale else max_abs
+            if rel > tolerance and not wrong.intersection(node.inputs):
+                return Divergence(node.name, node.op_type, value, max_abs, rel)
+            if rel > tolerance:
+                wrong.add(value)
+    return None
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and keeps every value under its ONNX name."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.values: dict[str, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one fx node; values of several outputs are kept one by one, by the nodes that take them out."""
+        result = super().run_node(n)
+        names = n.meta.get("onnx_outputs", ())
+        if len(names) == 1 and names[0]:
+            self.values[names[0]] = _to_host(result)
+        return result
+
+
+def _torch_values(model: Model, arrays: Mapping[str, np.ndarray], device: str) -> dict[str, Any]:
+    recorder = _Recorder(model.torch(device))
+    with torch.no_grad():
+        recorder.run(*_arguments(model, arrays, device))
+    return recorder.values
+
+
+def _runtime_values(model: Model, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, Any]:
+    """Run the file in ONNX Runtime with its inner values as further outputs."""
+    import onnxruntime
+
+    proto = read_proto(model.source)
+    made = {o for node in proto.graph.node for o in node.output}
+    names = [name for name in dict.fromkeys(wanted) if name in made]
+    declared = {output.name for output in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in declared)
+    options = session_options(optimised=False)
+    if not isinstance(model.source, bytes):
+        folder = str(model.source.parent.resolve())
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(names, dict(arrays)), strict=True))
+
+
+def draw(model: Model, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return a random input that fits the model's ports and that ONNX Runtime accepts.
+
+    Raises:
+        InputError: none of the sizes tried for the open dimensions is accepted.
+    """
+    session = model.session(optimised=False)
+    refusal = ""
+    for size in FREE_SIZES:
+        arrays = {port.name: _draw_port(port, size, seed + i, model.graph) for i, port in enumerate(model.inputs)}
+        try:
+            session.run(None, arrays)
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            refusal = " ".join(str(error).split())[:200]
+        else:
+            return arrays
+    raise InputError(f"no drawn input is accepted: {refusal}", where=model.name, hint="give an input the model was made for")
+
+
+def _draw_port(port: Port, size: int, seed: int, graph: Graph) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    shape = tuple(_size(dim, axis, size) for axis, dim in enumerate(port.shape or ()))
+    if port.dtype == "string":
+        return np.full(shape, "text", dtype=object)
+    if "(" in port.dtype or port.dtype == "unknown":
+        raise InputError(f"an input of type {port.dtype} cannot be drawn", where=port.name, hint="give an input")
+    dtype = _dtype(port.dtype)
+    if dtype.kind == "b":
+        return np.ones(shape, dtype)
+    if dtype.kind in "iu":
+        return random.integers(0, _largest_index(port.name, graph), shape).astype(dtype)
+    return random.standard_normal(shape).astype(dtype)
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    return np.dtype(getattr(ml_dtypes, name, None) or name)
+
+
+def _size(dim: Dim, axis: int, free: int) -> int:
+    if isinstance(dim, int) and dim > 0:
+        return dim
+    return 1 if axis == 0 else free
+
+
+def _largest_index(name: str, graph: Graph) -> int:
+    """Return how many rows the table has that an integer input looks up, or 2 where it looks up none."""
+    tables = [
+        graph.constants[node.inputs[0]].shape[0]
+        for node in graph.nodes
+        if node.op_type == "Gather" and node.inputs[1] in _aliases(name, graph) and node.inputs[0] in graph.constants
+    ]
+    return max(1, min(tables, default=2))
+
+
+def _aliases(name: str, graph: Graph) -> set[str]:
+    """Return the names under which an input's own numbers go on (casts, copies and new shapes)."""
+    names = {name}
+    for node in graph.nodes:
+        if node.op_type in {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"} and node.inputs[0] in names:
+            names.add(node.outputs[0])
+    return names
+

@@ -1,0 +1,182 @@
+"""The explained number as a function of the inputs, bound to an engine and a target."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from onnxsal.errors import ResourceError, UsageError
+from onnxsal.target import value_of
+from onnxsal.types import Feeds, Target
+
+ROWS_PER_CALL = 16
+"""How many rows an engine is given at a time, unless the request says otherwise."""
+
+INDEPENDENT = 1e-3
+"""How far a row may move, as a part of the score's scale, when other rows stand beside it."""
+
+
+Result = TypeVar("Result")
+
+
+class Runner(Protocol):
+    """What a score needs of an engine."""
+
+    device: str
+
+    def run(self, feeds: Feeds) -> Feeds:
+        """Return the outputs by name."""
+
+
+class BoundScore:
+    """Implements the `onnxsal.types.Score` that methods see.
+
+    Args:
+        engine: Runs the model.
+        feeds: All inputs of the call that is explained.
+        explained: The inputs that methods see and vary; the others stay as they are.
+        targets: One per example.
+        stacked: Whether dim 0 of inputs and outputs counts the examples. Where it does not, the call is one example, and
+            methods see it behind a new leading axis.
+        batched: Names of the fixed inputs that have one row per example.
+        seed: Where random numbers start.
+        rows: How many rows to give the engine at a time.
+    """
+
+    def __init__(
+        self,
+        engine: Runner,
+        feeds: Feeds,
+        explained: Sequence[str],
+        targets: Sequence[Target],
+        *,
+        stacked: bool,
+        batched: frozenset[str] = frozenset(),
+        seed: int = 0,
+        rows: int | None = None,
+    ) -> None:
+        self.engine = engine
+        self.explained = tuple(explained)
+        self.fixed = {name: value for name, value in feeds.items() if name not in self.explained}
+        self.targets = targets
+        self.stacked = stacked
+        self.batched = batched
+        self.seed = seed
+        self.rows = rows or ROWS_PER_CALL
+        self.examples = len(targets)
+        self._tried = False
+        self._allowed: int | None = None
+        self._original = {name: feeds[name] for name in self.explained}
+
+    @property
+    def feeds(self) -> Feeds:
+        """The explained inputs, dim 0 counting examples."""
+        return self._original if self.stacked else {name: value.unsqueeze(0) for name, value in self._original.items()}
+
+    def __call__(self, feeds: Feeds) -> Tensor:
+        """Return the score of every row, shape [rows]."""
+        with torch.no_grad():
+            return torch.cat(list(self._chunked(feeds, self._scores)))
+
+    def gradients(self, feeds: Feeds) -> Feeds:
+        """Return the derivative of every row's score by its own feeds."""
+        if not hasattr(self.engine, "gradients"):
+            raise UsageError("this engine gives no gradients", where="--engine", hint="use -e torch, or a black-box method")
+        parts = list(self._chunked(feeds, self._gradients))
+        return {name: torch.cat([part[name] for part in parts]) for name in feeds}
+
+    def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
+        """Return standard normal noise shaped like the feeds, seeded by each example's own values."""
+        noise: dict[str, list[Tensor]] = {name: [] for name in feeds}
+        for example in range(next(iter(feeds.values())).shape[0]):
+            generator = torch.Generator().manual_seed(self._seed_of(feeds, example, draw))
+            for name, value in feeds.items():
+                drawn = torch.randn(value.shape[1:], generator=generator, dtype=torch.float64)
+                noise[name].append(drawn.to(value.device, value.dtype))
+        return {name: torch.stack(rows) for name, rows in noise.items()}
+
+    def _seed_of(self, feeds: Feeds, example: int, draw: int) -> int:
+        digest = hashlib.sha256(f"{self.seed}/{draw}".encode())
+        for name in sorted(feeds):
+            digest.update(feeds[name][example].detach().cpu().double().contiguous().numpy().tobytes())
+        return int.from_bytes(digest.digest()[:7], "big")
+
+    def _chunked(self, feeds: Feeds, work: Callable[[Feeds, int], Result]) -> Iterator[Result]:
+        """Do the work a few rows at a time; where memory runs out, with half as many."""
+        count = next(iter(feeds.values())).shape[0]
+        start = 0
+        while start < count:
+            size = self._call_size(count)
+            chunk = {name: value[start : start + size] for name, value in feeds.items()}
+            try:
+                yield work(chunk, start)
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                if size == 1 or self._rows_allowed() is not None:
+                    raise ResourceError(
+                        f"out of memory with {size} row(s) at a time",
+                        where=self.engine.device,
+                        hint="use a smaller input, or -d cpu",
+                    ) from error
+                self.rows = size // 2
+                continue
+            start += size
+
+    def _call_size(self, count: int) -> int:
+        if not self.stacked or count == 1:
+            return 1
+        allowed = self._rows_allowed()
+        return min(count, self.rows) if allowed is None else allowed
+
+    def _rows_allowed(self) -> int | None:
+        """Return how many rows a call must have: None for any number; tried once, on the call itself."""
+        if not self._tried:
+            self._allowed, self._tried = self._try_other_size(), True
+        return self._allowed
+
+    def _try_other_size(self) -> int | None:
+        """Run the call with another number of rows; a model may refuse that, or let rows change each other."""
+        with torch.no_grad():
+            whole = self._scores(self._original, 0)
+            if self.examples == 1:
+                rows, expected = {n: torch.cat([v, v]) for n, v in self._original.items()}, whole.repeat(2)
+            else:
+                rows, expected = {n: v[:1] for n, v in self._original.items()}, whole[:1]
+            try:
+                other = self._scores(rows, 0)
+            except Exception:  # whatever a model does with a batch it was not exported for
+                return self.examples
+        if other.shape == expected.shape and _close(other, expected):
+            return None
+        return 1
+
+    def _call(self, feeds: Feeds, start: int) -> tuple[Feeds, list[Target]]:
+        """Return the engine's whole feeds for some rows, and their targets."""
+        if not self.stacked:
+            return {n: v[0] for n, v in feeds.items()} | self.fixed, list(self.targets)
+        count = next(iter(feeds.values())).shape[0]
+        examples = [(start + row) % self.examples for row in range(count)]
+        fixed = self.fixed
+        if examples != list(range(self.examples)):
+            index = torch.tensor(examples)
+            fixed = {n: v[index.to(v.device)] if n in self.batched else v for n, v in fixed.items()}
+        return feeds | fixed, [self.targets[e] for e in examples]
+
+    def _scores(self, feeds: Feeds, start: int) -> Tensor:
+        call, targets = self._call(feeds, start)
+        return value_of(self.engine.run(call), targets, stacked=self.stacked)
+
+    def _gradients(self, feeds: Feeds, start: int) -> Feeds:
+        call, targets = self._call(feeds, start)
+        gradients: Mapping[str, Tensor] = self.engine.gradients(  # type: ignore[attr-defined]
+            call, list(feeds), lambda outputs: value_of(outputs, targets, stacked=self.stacked)
+        )
+        return {n: g if self.stacked else g.unsqueeze(0) for n, g in gradients.items()}
+
+
+def _close(value: Tensor, expected: Tensor) -> bool:
+    scale = expected.abs().max().clamp_min(1e-6)
+    return bool(((value - expected).abs().max() <= INDEPENDENT * scale).item())
