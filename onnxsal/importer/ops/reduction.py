@@ -21,6 +21,7 @@ from onnxsal.importer.unsigned import WITHOUT_KERNELS, from_order, in_order, nar
 from onnxsal.importer.values import ints, is_symbolic
 
 Kernel = Callable[[Tensor, list[int], bool], Tensor]
+Pair = tuple[Callable[..., Tensor], Callable[..., Tensor]]
 
 
 def _sum(x: Tensor, dims: list[int], keepdim: bool) -> Tensor:
@@ -107,9 +108,7 @@ def _axes(rank: int, axes: Sequence[int] | None, noop: int = 0) -> list[int]:
     return list(axes)
 
 
-def _reduction(
-    name: str, kernel: Kernel, summary: str, *, axes_are_input_from: int = 18
-) -> tuple[Callable[..., Tensor], ...]:
+def _reduction(name: str, kernel: Kernel, summary: str, *, axes_are_input_from: int = 18) -> Pair:
     """Return the operator with axes as an attribute, and the one with axes as an input."""
 
     def by_attribute(data: Tensor, *, axes: list[int] | None = None, keepdims: int = 1) -> Tensor:
@@ -143,9 +142,7 @@ reduce_log_sum_exp_1, reduce_log_sum_exp = _reduction(
 )
 
 
-def _give_host_bodies(
-    pair: tuple[Callable[..., Tensor], ...], whole: Callable[..., Any], scalar: Callable[..., Any]
-) -> None:
+def _give_host_bodies(pair: Pair, whole: Callable[..., Any], scalar: Callable[..., Any]) -> None:
     """Let shapes be reduced on the host, symbolic ones element by element."""
 
     def reduce(data: np.ndarray, axes: list[int], keepdims: bool) -> np.ndarray:
