@@ -60,7 +60,7 @@ class Windows:
         )
 
 
-def windows(
+def windows(  # noqa: PLR0917 (the attributes every windowed operator has)
     sizes: Sequence[int],
     kernel: Sequence[int],
     strides: Sequence[int] | None,
