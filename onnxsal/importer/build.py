@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 from torch import Tensor, fx, nn
 
 from onnxsal.errors import ImportFault, OnnxsalError
@@ -22,6 +23,9 @@ from onnxsal.importer.lookup import Lookup, default_lookup
 from onnxsal.importer.operator import Operator
 from onnxsal.importer.values import as_tensor, is_text, to_tensor
 
+MEANINGLESS = frozenset({"consumed_inputs"})
+"""Attributes that never changed a value: below opset 6 one said which inputs' memory may be reused."""
+
 HOST_CONSTANT_SIZE = 256
 """Constants up to this many elements may live on the host, where only the arithmetic of shapes meets them."""
 
@@ -29,7 +33,7 @@ HOST_CONSTANT_SIZE = 256
 def build(graph: Graph, lookup: Lookup | None = None) -> fx.GraphModule:
     """Return a module that takes the graph's inputs in order and returns the tuple of its outputs in order.
 
-    Every fx node carries the ONNX value names it stands for in ``meta["onnx_outputs"]`` and its node in ``meta["onnx"]``.
+    Every fx node carries the ONNX value names it stands for in ``meta["onnx_outputs"]``, its node in ``meta["onnx"]``.
 
     Raises:
         ImportFault: an operator is missing, or cannot be built as the node asks.
@@ -76,6 +80,7 @@ class _Builder:
         """Build a sub-graph into the root; return its attribute name and the outer names it reads."""
         captured = graph.captures()
         module = _Builder(graph, self.lookup, self.parameters).build(captured)
+        module.meta["onnx_ports"] = graph.outputs  # what a loop that never runs has to give
         return self._attach(graph.name or "body", module), captured
 
     def _placeholder(self, name: str) -> fx.Node:
@@ -106,6 +111,8 @@ class _Builder:
         return item
 
     def _gives_tensors(self, node: Node, operator: Operator) -> bool:
+        if node.attributes.get("to") in {TensorProto.STRING, "STRING"}:  # a Cast that makes text
+            return False
         data = [name for i, name in enumerate(node.inputs) if name and not operator.wants_host(i)]
         return operator.returns_tensors and any(name in self.tensors for name in data)
 
@@ -128,14 +135,15 @@ class _Builder:
         return not name or name in self.source.constants or (not on_host and name in self.tensors)
 
     def _known_attributes(self, node: Node, operator: Operator) -> list[tuple[str, Any]]:
-        unknown = [name for name in node.attributes if name not in operator.attributes]
+        meant = {name: value for name, value in node.attributes.items() if name not in MEANINGLESS}
+        unknown = [name for name in meant if name not in operator.attributes]
         if unknown:
             raise ImportFault(
                 f"attribute {unknown[0]!r} is not known for opset {node.opset}",
                 where=str(node),
                 hint=f"known attributes: {', '.join(operator.attributes) or 'none'}",
             )
-        return list(node.attributes.items())
+        return list(meant.items())
 
     def _argument(self, name: str, *, on_host: bool, beside_tensors: bool) -> fx.Node | None:
         if not name:
@@ -245,5 +253,3 @@ def _check_count(node: Node, operator: Operator) -> None:
         raise ImportFault(f"has {given} inputs, takes {operator.max_inputs} at most", where=str(node))
     if given < operator.min_inputs:
         raise ImportFault(f"has {given} inputs, needs {operator.min_inputs}", where=str(node))
-
-
