@@ -1,7 +1,7 @@
 """The frozen descriptors that hooks yield: what a plugin brings, by name.
 
 A descriptor holds a plain function; its options are the function's keyword-only parameters, its help is the docstring.
-Importing a plugin must stay cheap (``onnxsal list`` imports them all), so functions import torch or numpy when they run.
+Importing a plugin must stay cheap (``onnxsal list`` imports them all), so functions import torch or numpy as they run.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Option:
             choices = get_args(self.type)
             if value not in choices:
                 raise UsageError(
-                    f"{value!r} is not a choice", where=f"option {self.name}", hint=nearest(str(value), map(str, choices))
+                    f"{value!r} is not a choice",
+                    where=f"option {self.name}",
+                    hint=nearest(str(value), map(str, choices)),
                 )
             return value
         if not isinstance(value, str) or self.type is Baseline:
@@ -66,7 +68,9 @@ class Option:
             return _from_text(value, self.type)
         except ValueError as error:
             raise UsageError(
-                f"{value!r} is not a value of type {self.type_name}", where=f"option {self.name}", hint=self.help or None
+                f"{value!r} is not a value of type {self.type_name}",
+                where=f"option {self.name}",
+                hint=self.help or None,
             ) from error
 
 
@@ -77,7 +81,16 @@ def _from_text(text: str, kind: Any) -> Any:
     if options:
         kind = options[0]
     if kind is bool:
-        words = {"true": True, "yes": True, "1": True, "on": True, "false": False, "no": False, "0": False, "off": False}
+        words = {
+            "true": True,
+            "yes": True,
+            "1": True,
+            "on": True,
+            "false": False,
+            "no": False,
+            "0": False,
+            "off": False,
+        }
         if text.lower() not in words:
             raise ValueError(text)
         return words[text.lower()]
@@ -101,7 +114,9 @@ class Entry:
     @property
     def summary(self) -> str:
         """The first line of the function's docstring."""
-        return inspect.getdoc(self.function).split("\n")[0] if self.function and inspect.getdoc(self.function) else ""  # type: ignore[union-attr]
+        doc = inspect.getdoc(self.function) if self.function else None
+        return doc.split("
+")[0] if doc else ""
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -116,9 +131,7 @@ class Entry:
         """
         unknown = [name for name in given if name not in self.options]
         if unknown:
-            raise UsageError(
-                f"no option {unknown[0]!r}", where=self.name, hint=nearest(unknown[0], self.options)
-            )
+            raise UsageError(f"no option {unknown[0]!r}", where=self.name, hint=nearest(unknown[0], self.options))
         missing = [o.name for o in self.options.values() if o.required and o.name not in given]
         if missing:
             raise UsageError(f"needs option {missing[0]!r}", where=self.name, hint=f"add -s {missing[0]}=…")
@@ -190,8 +203,8 @@ class Reader(Entry):
     """A way to read inputs: ``read(data, ports, *, …) -> {port name: Reading}``.
 
     ``data`` holds the file's bytes. ``ports`` are those to feed from it: the one the user named, or all that are still
-    unfed; a file that holds one array refuses several. The options are the user's settings for inputs. A file is known by
-    one of the ``suffixes``, or else by the ``signatures`` it may begin with.
+    unfed; a file that holds one array refuses several. The options are the user's settings for inputs. A file is known
+    by one of the ``suffixes``, or else by the ``signatures`` it may begin with.
     """
 
     read: Callable[..., Any]

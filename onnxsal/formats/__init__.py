@@ -1,0 +1,1 @@
+"""Formats of results: one module is one format."""

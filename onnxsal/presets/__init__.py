@@ -1,0 +1,1 @@
+"""Presets, the named settings of readers: one module is one family of models."""
