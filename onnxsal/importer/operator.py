@@ -6,9 +6,9 @@
         return F.leaky_relu(x, alpha)
 
 Positional parameters are the node's inputs (an absent optional one is ``None``; ``*inputs`` where the schema is
-variadic), keyword-only ones its attributes with the schema's names and defaults. A parameter annotated `Host` is handed a
-numpy array: the shape of a Reshape, the axes of a reduction. The return annotation says what comes out: ``Tensor``;
-``tuple[...]`` where the schema has several outputs; ``Host`` for shapes; ``list`` for a sequence. A keyword-only
+variadic), keyword-only ones its attributes with the schema's names and defaults. A parameter annotated `Host` is handed
+a numpy array: the shape of a Reshape, the axes of a reduction. The return annotation says what comes out: ``Tensor``;
+``tuple[...]`` where the schema has several outputs; ``Host`` for shapes; ``list`` for a sequence. `AsIs` leaves an argument as it comes. A keyword-only
 parameter ``n_outputs`` is handed the number of outputs the node declares.
 
 `on_host` gives an operator a second body for host values, `layer` a native module for constant weights.
@@ -29,6 +29,9 @@ from onnxsal.importer.values import Value, device_of, on_device, to_host
 Host = Annotated[np.ndarray, "host"]
 """Marks a parameter, or a result, that lives on the host as a numpy array."""
 
+AsIs = Annotated[Any, "as it is"]
+"""Marks a parameter that is handed over as it comes: a tensor, a host array, a sequence or nothing."""
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 LayerFactory = Callable[..., "nn.Module | None"]
 
@@ -36,8 +39,8 @@ LayerFactory = Callable[..., "nn.Module | None"]
 class Operator:
     """One function that serves one ONNX operator from one opset on.
 
-    Calling it brings every argument to where the function wants it: `Host` parameters to numpy, the others to tensors on
-    one device; and prefers the host body where no argument is a tensor.
+    Calling it brings every argument to where the function wants it: `Host` parameters to numpy, the others to tensors
+    on one device; and prefers the host body where no argument is a tensor.
     """
 
     def __init__(self, function: Callable[..., Any], name: str, since: int, domain: str, differentiable: bool) -> None:
@@ -60,6 +63,9 @@ class Operator:
         parameters = inspect.signature(self.function).parameters.values()
         positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         self.host_parameters = frozenset(i for i, p in enumerate(positional) if _is_host(hints.get(p.name)))
+        self.kept_parameters = frozenset(i for i, p in enumerate(positional) if hints.get(p.name) == AsIs)
+        rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+        self.keeps_from = len(positional) if rest and hints.get(rest) == AsIs else None
         self.attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.counts_outputs = self.attributes.pop("n_outputs", None) is not None
         self.max_inputs = None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional)
@@ -72,6 +78,10 @@ class Operator:
         """Say whether the input at ``position`` is handed over as a numpy array."""
         return position in self.host_parameters
 
+    def keeps(self, position: int) -> bool:
+        """Say whether the input at ``position`` is handed over as it comes."""
+        return position in self.kept_parameters or (self.keeps_from is not None and position >= self.keeps_from)
+
     def __call__(self, *inputs: Value, **attributes: Any) -> Any:
         data = [v for i, v in enumerate(inputs) if i not in self.host_parameters]
         if self.host is not None and not any(isinstance(v, (Tensor, list)) for v in data):
@@ -80,7 +90,7 @@ class Operator:
                 return np.asarray(result) if isinstance(result, np.generic) else result
         device = device_of(data)
         placed = [
-            v if v is None else to_host(v) if i in self.host_parameters else on_device(v, device)
+            v if v is None or self.keeps(i) else to_host(v) if i in self.host_parameters else on_device(v, device)
             for i, v in enumerate(inputs)
         ]
         return self.function(*placed, **attributes)

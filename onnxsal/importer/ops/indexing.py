@@ -154,7 +154,7 @@ def non_zero(data: Tensor) -> Tensor:
 
 @op("OneHot", since=9)
 def one_hot(indices: Tensor, depth: Host, values: Tensor, *, axis: int = -1) -> Tensor:
-    """Write each index as a row with one value at its place and another value elsewhere; negative ones match nothing."""
+    """Write each index as a row with one value at its place, another elsewhere; a negative index matches nothing."""
     return _one_hot(indices.long(), ints(depth)[0], values, axis)
 
 

@@ -177,7 +177,7 @@ def _lstm_step(
     forget = 1 - i if input_forget else f(_clip(forget + to_forget * c, clip))
     c = forget * c + i * g(_clip(proposed, clip))
     o = f(_clip(o + to_output * c, clip))
-    return o * last(_clip(c, clip)), c
+    return o * last(c), c
 
 
 # what the three have in common
@@ -272,13 +272,16 @@ _ACTIVATIONS: dict[str, tuple[Callable[..., Tensor], tuple[float, ...]]] = {
     "softsign": (F.softsign, ()),
     "softplus": (F.softplus, ()),
     "leakyrelu": (F.leaky_relu, (0.01,)),
-    "thresholdedrelu": (lambda x, alpha: torch.where(x > alpha, x, 0.0), (1.0,)),
+    "thresholdedrelu": (lambda x, alpha: torch.where(x > alpha, x, 0.0), (0.0,)),
     "elu": (F.elu, (1.0,)),
-    "affine": (lambda x, alpha, beta: alpha * x + beta, (1.0, 0.0)),
-    "scaledtanh": (lambda x, alpha, beta: alpha * torch.tanh(beta * x), (1.0, 1.0)),
+    "affine": (lambda x, alpha, beta: alpha * x + beta, (0.0, 0.0)),
+    "scaledtanh": (lambda x, alpha, beta: alpha * torch.tanh(beta * x), (0.0, 0.0)),
     "hardsigmoid": (lambda x, alpha, beta: (alpha * x + beta).clamp(0, 1), (0.2, 0.5)),
 }
-"""The activation of each name, and the defaults of its alpha and beta where it has them."""
+"""The activation of each name, and its alpha and beta where the node gives none.
+
+Where the specification names no default, or another than ONNX Runtime uses, it is ONNX Runtime's.
+"""
 
 
 def _are(names: Sequence[str], pattern: Sequence[str]) -> bool:
