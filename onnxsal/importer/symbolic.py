@@ -26,9 +26,14 @@ def elementwise(whole: Callable[..., Any], scalar: Callable[..., Any] | None = N
         if not any(is_symbolic(array) for array in arrays):
             with np.errstate(all="ignore"):
                 return np.asarray(whole(*arrays))
-        return NotImplemented if scalar is None else objects(np.frompyfunc(scalar, len(arrays), 1)(*arrays))
+        return NotImplemented if scalar is None else by_element(scalar, *arrays)
 
     return body
+
+
+def by_element(scalar: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    """Apply a function of scalars to every element, with broadcasting; the result is an object array."""
+    return objects(np.frompyfunc(scalar, len(arrays), 1)(*arrays))
 
 
 def objects(value: Any) -> np.ndarray:

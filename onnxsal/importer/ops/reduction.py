@@ -142,7 +142,7 @@ reduce_log_sum_exp_1, reduce_log_sum_exp = _reduction(
 )
 
 
-def _give_host_bodies(pair: Pair, whole: Callable[..., Any], scalar: Callable[..., Any]) -> None:
+def _give_host_bodies(pair: Pair, whole: Callable[..., np.ndarray], scalar: Callable[..., symbolic.Scalar]) -> None:
     """Let shapes be reduced on the host, symbolic ones element by element."""
 
     def reduce(data: np.ndarray, axes: list[int], keepdims: bool) -> np.ndarray:
