@@ -45,7 +45,7 @@ class Option:
             return "|".join(str(choice) for choice in get_args(self.type))
         if self.type is Baseline:
             return "baseline"
-        return getattr(self.type, "__name__", None) if isinstance(self.type, type) else str(self.type)  # type: ignore[return-value]
+        return self.type.__name__ if isinstance(self.type, type) else str(self.type)
 
     def convert(self, value: Any) -> Any:
         """Turn a user's text into the option's type; other values pass.
@@ -115,8 +115,7 @@ class Entry:
     def summary(self) -> str:
         """The first line of the function's docstring."""
         doc = inspect.getdoc(self.function) if self.function else None
-        return doc.split("
-")[0] if doc else ""
+        return doc.split("\n")[0] if doc else ""
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -174,7 +173,7 @@ def _argument_help(doc: str) -> dict[str, str]:
 class Method(Entry):
     """An attribution method: ``explain(score, feeds, *, …) -> feeds-shaped attributions``.
 
-    ``complete`` promises that the attributions sum to the score minus the baseline's score; the pipeline then checks it.
+    ``complete`` promises that the attributions sum to the score minus the baseline's score; the pipeline checks.
     ``gradient`` is False for a method that only calls the score.
     """
 

@@ -101,7 +101,12 @@ class Parity:
 
 
 def verify(
-    model: Model, feeds: Mapping[str, Any] | None = None, *, device: str = "cpu", tolerance: float | None = None, seed: int = 0
+    model: Model,
+    feeds: Mapping[str, Any] | None = None,
+    *,
+    device: str = "cpu",
+    tolerance: float | None = None,
+    seed: int = 0,
 ) -> Parity:
     """Compare the imported graph with ONNX Runtime on the same input.
 
@@ -109,7 +114,7 @@ def verify(
         model: The model.
         feeds: Arrays or tensors by input name; drawn to fit the ports where None.
         device: The torch device of the imported graph.
-        tolerance: The largest accepted distance as a part of an output's scale; by default 1e-3, more for half precision.
+        tolerance: The largest accepted distance as a part of an output's scale; 1e-3, more for half precision.
         seed: Seeds the drawn input.
 
     Raises:
@@ -136,7 +141,14 @@ def verify_once(model: Model, feeds: Feeds, *, device: str, tolerance: float | N
     import onnxsal
 
     wanted = default_tolerance(model) if tolerance is None else tolerance
-    key = (model.sha256, device.split(":")[0], repr(wanted), onnxsal.__version__, torch.__version__, onnxruntime.__version__)
+    key = (
+        model.sha256,
+        device.partition(":")[0],
+        repr(wanted),
+        onnxsal.__version__,
+        torch.__version__,
+        onnxruntime.__version__,
+    )
     known = cache.read("parity", key)
     if known:
         return Parity(tuple(OutputParity(**o) for o in known), wanted, cached=True)
@@ -288,7 +300,9 @@ def draw(model: Model, seed: int = 0) -> dict[str, np.ndarray]:
             refusal = " ".join(str(error).split())[:200]
         else:
             return arrays
-    raise InputError(f"no drawn input is accepted: {refusal}", where=model.name, hint="give an input the model was made for")
+    raise InputError(
+        f"no drawn input is accepted: {refusal}", where=model.name, hint="give an input the model was made for"
+    )
 
 
 def _draw_port(port: Port, size: int, seed: int, graph: Graph) -> np.ndarray:
@@ -330,7 +344,9 @@ def _aliases(name: str, graph: Graph) -> set[str]:
     """Return the names under which an input's own numbers go on (casts, copies and new shapes)."""
     names = {name}
     for node in graph.nodes:
-        if node.op_type in {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"} and node.inputs[0] in names:
+        if (
+            node.op_type in {"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
+            and node.inputs[0] in names
+        ):
             names.add(node.outputs[0])
     return names
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,15 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from onnxsal import entries, parity
+from onnxsal import entries
+from onnxsal.baseline import make_baseline
+from onnxsal.batching import batched_inputs, counts_examples
+from onnxsal.device import choose_device
 from onnxsal.errors import InputError, OnnxsalError, PluginError, UsageError, nearest
 from onnxsal.importer.values import as_tensor, to_host
-from onnxsal.inputs import check_feeds, read_inputs
+from onnxsal.inputs import check_feeds
+from onnxsal.labels import labels_of
 from onnxsal.model import Model, load
-from onnxsal.plugins import Provider, registry
+from onnxsal.parity import Parity, verify_once
+from onnxsal.plugins import OURS, Provider, registry
 from onnxsal.score import BoundScore
-from onnxsal.target import resolve
-from onnxsal.types import Attribution, Feeds, Port, Provenance, Request, Target, TargetSpec
+from onnxsal.target import output_of, resolve
+from onnxsal.types import Attribution, Feeds, Provenance, Request, Target, TargetSpec
 
 
 def explain(
@@ -45,8 +50,8 @@ def explain(
         model: A `Model`, or what `onnxsal.load` takes.
         feeds: Arrays or tensors by the model's input names; dim 0 counts the examples.
         method: The name of an attribution method.
-        target: The explained number: an index, a tuple of indices, an expression such as ``"logits[3]"`` or ``"argmax"``, or
-            a list with one of these per example. None: the highest class, or the only number there is.
+        target: The explained number: an index, a tuple of indices, an expression such as ``"logits[3]"`` or
+            ``"argmax"``, or a list with one of these per example. None: the highest class, or the only number there is.
         device: ``auto``, or a device such as ``cuda:1``.
         engine: ``auto``, or an engine's name.
         seed: Seeds methods that draw random numbers.
@@ -84,26 +89,21 @@ def run(
     """
     started = time.perf_counter()
     plan = _plan(model, feeds, request)
-    checked = (
-        parity.verify_once(model, plan.feeds, device=plan.device, tolerance=request.tolerance) if request.verify else None
+    ranked = resolve(
+        request.target, plan.outputs, plan.examples, stacked=plan.stacked, labels=labels_of(model.metadata)
     )
-    if checked is not None:
-        checked.require(model.name)
-    with torch.no_grad():
-        outputs = plan.engine.run(plan.feeds)
-    ranked = resolve(request.target, outputs, plan.examples, stacked=plan.stacked, labels=labels_of(model))
     results = [_explain_target(plan, targets) for targets in ranked]
-    provenance = _provenance(model, plan, time.perf_counter() - started)
-    attributions = [
-        replace(result, provenance=provenance, parity=checked.meta if checked else None, pictures=pictures or {})
+    seconds = time.perf_counter() - started
+    finished = [
+        replace(result, provenance=_provenance(model, plan, result, seconds), pictures=dict(pictures or {}))
         for result in results
     ]
-    return replace(attributions[0], others=tuple(attributions[1:]))
+    return replace(finished[0], others=tuple(finished[1:]))
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A request with every name in it looked up, ready to run."""
+    """A request with every name in it looked up, run once, ready to be explained."""
 
     request: Request
     method: entries.Method
@@ -112,6 +112,8 @@ class _Plan:
     engine: Any
     device: str
     feeds: Feeds
+    outputs: Feeds
+    parity: Parity | None
     explained: tuple[str, ...]
     examples: int
     stacked: bool
@@ -119,53 +121,46 @@ class _Plan:
 
 
 def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
+    """Look everything up, cheapest first, so that a wrong name costs no run."""
     method, provider = registry().find("methods", request.method)
     options = method.check_options(dict(request.options))
     device = choose_device(request.device)
-    arrays = check_feeds(model.inputs, feeds)
     explained = _explained(model, request.inputs)
+    arrays = check_feeds(model.inputs, feeds)
     engine = _open_engine(model, method, request.engine, device)
-    tensors = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in _tensors(arrays).items()}
+    tensors = {name: _placed(array, device) for name, array in arrays.items()}
+    parity = _verified(model, tensors, device, request)
     with torch.no_grad():
-        stacked = _counts_examples(tensors, explained, engine.run(tensors), request.target)
-    examples = tensors[explained[0]].shape[0] if stacked else 1
+        outputs = engine.run(tensors)
+    stacked = counts_examples(tensors, explained, outputs[output_of(request.target, outputs)])
     return _Plan(
-        request,
-        method,
-        provider,
-        options,
-        engine,
-        device,
-        tensors,
-        explained,
-        examples,
-        stacked,
-        _batched(model.inputs, tensors, explained) if stacked else frozenset(),
+        request=request,
+        method=method,
+        provider=provider,
+        options=options,
+        engine=engine,
+        device=device,
+        feeds=tensors,
+        outputs=outputs,
+        parity=parity,
+        explained=explained,
+        examples=tensors[explained[0]].shape[0] if stacked else 1,
+        stacked=stacked,
+        batched=batched_inputs(model.inputs, tensors, explained) if stacked else frozenset(),
     )
 
 
-def _tensors(arrays: Mapping[str, np.ndarray]) -> Feeds:
-    return {name: as_tensor(array) for name, array in arrays.items()}
+def _placed(array: np.ndarray, device: str) -> Any:
+    value = as_tensor(array)
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
-def choose_device(name: str) -> str:
-    """Return the torch device for ``auto``, ``cpu``, ``cuda:1``, …
-
-    Raises:
-        UsageError: no such device here; the message says what there is.
-    """
-    devices: dict[str, entries.Device] = {entry.name: entry for entry, _ in registry().items("devices")}
-    if name == "auto":
-        return max((d for d in devices.values() if d.count() > 0), key=lambda d: d.preference).name
-    kind, _, index = name.partition(":")
-    there = {d.name: d.count() for d in devices.values()}
-    present = ", ".join(n if c == 1 else f"{n}:0 to {n}:{c - 1}" for n, c in there.items() if c)
-    if kind not in devices or (index and not index.isdigit()):
-        raise UsageError(f"no device {name!r}", where="--device", hint=f"{nearest(kind, devices)} here: {present}")
-    if there[kind] <= int(index or 0):
-        seen = f"{there[kind]} there" if there[kind] else "none is visible"
-        raise UsageError(f"device {name!r} is not present ({seen})", where="--device", hint=f"here: {present}; or say auto")
-    return name
+def _verified(model: Model, feeds: Feeds, device: str, request: Request) -> Parity | None:
+    if not request.verify:
+        return None
+    parity = verify_once(model, feeds, device=device, tolerance=request.tolerance)
+    parity.require(model.name)
+    return parity
 
 
 def _open_engine(model: Model, method: entries.Method, name: str, device: str) -> Any:
@@ -198,32 +193,6 @@ def _floats_hint(floats: Sequence[str]) -> str:
     return f"floating-point inputs: {', '.join(floats) or 'none'}"
 
 
-def _counts_examples(feeds: Feeds, explained: Sequence[str], outputs: Feeds, target: TargetSpec) -> bool:
-    """Say whether dim 0 of the explained inputs and of the explained output counts the examples."""
-    sizes = {feeds[name].shape[0] if feeds[name].ndim else None for name in explained}
-    name = next(iter(outputs))
-    if isinstance(target, str):
-        name = max((n for n in outputs if target.startswith(n)), key=len, default=name)
-    output = outputs[name]
-    return len(sizes) == 1 and isinstance(output, Tensor) and output.ndim > 0 and output.shape[0] == next(iter(sizes))
-
-
-def _batched(ports: Sequence[Port], feeds: Feeds, explained: Sequence[str]) -> frozenset[str]:
-    """Return the fixed inputs that have one row per example, as far as shapes and declarations tell."""
-    declared = {port.name: port.shape[0] if port.shape else None for port in ports}
-    count = feeds[explained[0]].shape[0]
-    open_batch = any(not isinstance(declared[name], int) for name in explained)
-    return frozenset(
-        name
-        for name, value in feeds.items()
-        if name not in explained
-        and isinstance(value, Tensor)
-        and value.ndim > 0
-        and value.shape[0] == count
-        and not (open_batch and isinstance(declared[name], int))
-    )
-
-
 def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
     score = BoundScore(
         plan.engine,
@@ -242,9 +211,11 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
     except (OnnxsalError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
-        if plan.provider.distribution == "onnxsal":
+        if plan.provider.distribution == OURS:
             raise
-        raise PluginError(f"method {plan.method.name!r} of {plan.provider} raised {type(error).__name__}: {error}") from error
+        raise PluginError(
+            f"method {plan.method.name!r} of {plan.provider} raised {type(error).__name__}: {error}"
+        ) from error
     _check_values(plan, values, feeds)
     number = score(feeds)
     return Attribution(
@@ -254,12 +225,13 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
         target=tuple(targets),
         method=plan.method.name,
         options={name: plan.request.options.get(name, default) for name, default in plan.options.items()},
-        provenance=_EMPTY,
+        provenance=_UNFINISHED,
+        parity=plan.parity.meta if plan.parity else None,
         completeness=_completeness(plan, score, number, values, options),
     )
 
 
-_EMPTY = Provenance("", "", {}, {}, "", "", "", {}, 0, {}, 0.0)
+_UNFINISHED = Provenance("", "", {}, {}, "", "", "", {}, 0, {}, 0.0)
 
 
 def _array(value: Tensor, stacked: bool) -> np.ndarray:
@@ -293,42 +265,6 @@ def _with_baselines(plan: _Plan, feeds: Feeds) -> dict[str, Any]:
     }
 
 
-def make_baseline(spec: Any, feeds: Feeds) -> Feeds:
-    """Return feeds-shaped tensors for a number, the name of a baseline, a file, or arrays by input name.
-
-    Raises:
-        UsageError: no such baseline.
-        InputError: a file or array that does not fit the feeds.
-    """
-    if isinstance(spec, Mapping):
-        return {name: _fitted(spec.get(name), value, name) for name, value in feeds.items()}
-    try:
-        number = float(spec)
-    except (TypeError, ValueError):
-        pass
-    else:
-        return {name: torch.full_like(value, number) for name, value in feeds.items()}
-    if isinstance(spec, str) and spec not in registry().names("baselines") and any(c in spec for c in "./\\"):
-        ports = [Port(n, str(v.dtype).removeprefix("torch."), (None, *v.shape[1:])) for n, v in feeds.items()]
-        arrays, _ = read_inputs(ports, {None: spec}, {}, None)
-        return make_baseline(arrays, feeds)
-    maker = registry().get("baselines", str(spec))
-    return maker.make(feeds, **maker.check_options({}))  # type: ignore[no-any-return]
-
-
-def _fitted(array: Any, value: Tensor, name: str) -> Tensor:
-    if array is None:
-        raise InputError(f"the baseline has nothing for input {name!r}", hint="give one array per explained input")
-    tensor = torch.as_tensor(array).to(value.device, value.dtype)
-    try:
-        return tensor.expand_as(value)
-    except RuntimeError as error:
-        raise InputError(
-            f"the baseline of shape {list(tensor.shape)} does not fit input {name!r} of shape {list(value.shape)}",
-            hint="give it the input's shape, or 1 in dim 0",
-        ) from error
-
-
 def _completeness(
     plan: _Plan, score: BoundScore, number: Tensor, values: Feeds, options: Mapping[str, Any]
 ) -> np.ndarray | None:
@@ -341,26 +277,7 @@ def _completeness(
     return to_host(total - (number - reference))
 
 
-def labels_of(model: Model) -> list[str] | None:
-    """Return the class names that a model's metadata carries, in any of the usual ways of writing them."""
-    import ast
-    import json
-
-    for key in ("labels", "names", "classes", "class_names", "id2label", "character"):
-        text = model.metadata.get(key)
-        if not text:
-            continue
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                found = parse(text)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                continue
-            return [str(v) for v in (found.values() if isinstance(found, dict) else found)]
-        return text.splitlines()
-    return None
-
-
-def _provenance(model: Model, plan: _Plan, seconds: float) -> Provenance:
+def _provenance(model: Model, plan: _Plan, result: Attribution, seconds: float) -> Provenance:
     return Provenance(
         model=model.name,
         model_sha256=model.sha256,
@@ -373,7 +290,18 @@ def _provenance(model: Model, plan: _Plan, seconds: float) -> Provenance:
         seed=plan.request.seed,
         versions=_versions(plan.provider),
         seconds=round(seconds, 4),
+        notes=tuple(_notes(result)),
     )
+
+
+def _notes(result: Attribution) -> Iterator[str]:
+    """Yield what somebody who relies on the figures has to know."""
+    for name, value in result.values.items():
+        bad = int(np.count_nonzero(~np.isfinite(value)))
+        if bad:
+            yield f"{bad} of {value.size} attributions of input {name!r} are not finite"
+        elif not value.any():
+            yield f"every attribution of input {name!r} is zero: no differentiable way leads from it to the score"
 
 
 def _hash(value: Any) -> str:

@@ -40,8 +40,8 @@ class BoundScore:
         feeds: All inputs of the call that is explained.
         explained: The inputs that methods see and vary; the others stay as they are.
         targets: One per example.
-        stacked: Whether dim 0 of inputs and outputs counts the examples. Where it does not, the call is one example, and
-            methods see it behind a new leading axis.
+        stacked: Whether dim 0 of inputs and outputs counts the examples. Where it does not, the call is one example,
+            and methods see it behind a new leading axis.
         batched: Names of the fixed inputs that have one row per example.
         seed: Where random numbers start.
         rows: How many rows to give the engine at a time.
@@ -85,7 +85,9 @@ class BoundScore:
     def gradients(self, feeds: Feeds) -> Feeds:
         """Return the derivative of every row's score by its own feeds."""
         if not hasattr(self.engine, "gradients"):
-            raise UsageError("this engine gives no gradients", where="--engine", hint="use -e torch, or a black-box method")
+            raise UsageError(
+                "this engine gives no gradients", where="--engine", hint="use -e torch, or a black-box method"
+            )
         parts = list(self._chunked(feeds, self._gradients))
         return {name: torch.cat([part[name] for part in parts]) for name in feeds}
 

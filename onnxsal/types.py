@@ -6,6 +6,7 @@ This module imports no numpy at run time, so that listing commands stay light.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +30,8 @@ SCHEMA = 1
 class Port:
     """An input or output of a model: name, element type and shape.
 
-    ``dtype`` is a numpy name ("float32", "int64", "string") or a container ("sequence(float32)"). ``shape`` is None where
-    the rank is not declared.
+    ``dtype`` is a numpy name ("float32", "int64", "string") or a container ("sequence(float32)"). ``shape`` is None
+    where the rank is not declared.
     """
 
     name: str
@@ -50,8 +51,8 @@ class Port:
 class Score(Protocol):
     """The explained number as a function of the inputs: all that a method sees of the model.
 
-    Feeds hold the inputs that are explained; every other input is fixed. Rows may be stacked: with N examples, feeds of
-    k·N rows are k copies of the examples one after the other, and row r is answered for example r mod N.
+    Feeds hold the inputs that are explained; every other input is fixed. Rows may be stacked: with N examples, feeds
+    of k times N rows are k copies of the examples one after the other, and row r is answered for example r mod N.
     """
 
     def __call__(self, feeds: Feeds) -> Tensor:
@@ -63,7 +64,7 @@ class Score(Protocol):
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds.
 
-        The noise of an example depends on the seed, the example's values and ``draw`` alone, not on the batch around it.
+        The noise of an example depends on the seed, its own values and ``draw`` alone, not on the batch around it.
         """
 
 
@@ -71,8 +72,8 @@ class Score(Protocol):
 class Reading:
     """One input as a reader found it.
 
-    ``array`` fits the port. ``picture`` is what a person would see of it: RGB bytes of shape [N, height, width, 3], as the
-    model sees it after resizing and cropping.
+    ``array`` fits the port. ``picture`` is what a person would see of it: RGB bytes of shape [N, height, width, 3], as
+    the model sees it after resizing and cropping.
     """
 
     array: np.ndarray
@@ -83,8 +84,8 @@ class Reading:
 class Target:
     """The explained number, resolved for one example: an output, an index into it, and what is done with the rest.
 
-    ``index`` holds whole numbers and slices, the batch axis left out; ``reduction`` is "sum", "mean", "max" or "min" where
-    the index leaves more than one number; ``label`` is the class's name where one is known.
+    ``index`` holds whole numbers and slices, the batch axis left out; ``reduction`` is "sum", "mean", "max" or "min"
+    where the index leaves more than one number; ``label`` is the class's name where one is known.
     """
 
     output: str
@@ -155,7 +156,7 @@ class Attribution:
         target: What the number is, per example.
         method: The method's name.
         options: The method's options, defaults included.
-        completeness: Sum of the attributions minus (score - baseline's score), per example, where the method promises 0.
+        completeness: Sum of the attributions minus (score - baseline's score), per example, where that should be 0.
         parity: How far the imported graph is from ONNX Runtime, per output.
         provenance: What it takes to make the result again.
         pictures: What a person would see of an input, where its reader knew: RGB bytes [N, height, width, 3].
@@ -237,6 +238,6 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in {float("inf"), float("-inf")}):
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from onnxsal.entries import BaselineMaker
 from onnxsal.hookspecs import hookimpl
 from onnxsal.types import Feeds
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def make(feeds: Feeds, *, sigma: float = 10.0) -> Feeds:
@@ -18,13 +22,13 @@ def make(feeds: Feeds, *, sigma: float = 10.0) -> Feeds:
     return {name: _blurred(value, sigma) for name, value in feeds.items()}
 
 
-def _blurred(value, sigma):  # type: ignore[no-untyped-def]
+def _blurred(value: Tensor, sigma: float) -> Tensor:
     for axis in range(max(1, value.ndim - 2), value.ndim):
         value = _blurred_along(value, axis, sigma)
     return value
 
 
-def _blurred_along(value, axis, sigma):  # type: ignore[no-untyped-def]
+def _blurred_along(value: Tensor, axis: int, sigma: float) -> Tensor:
     """Weigh each line with a Gaussian, the ends repeated, so that a flat line stays flat."""
     import torch
 

@@ -13,7 +13,7 @@ def count() -> int:
     return 1
 
 
-def describe(index: int) -> str:
+def describe(_index: int) -> str:
     """The processor of this machine."""
     import platform
 

@@ -15,7 +15,7 @@ def count() -> int:
     return int(torch.backends.mps.is_available())
 
 
-def describe(index: int) -> str:
+def describe(_index: int) -> str:
     """The GPU of an Apple machine."""
     return "Apple GPU"
 

@@ -22,7 +22,9 @@ class OnnxRuntimeEngine:
     def __init__(self, model: Model, device: str) -> None:
         if device != "cpu":
             raise UsageError(
-                f"the onnxruntime engine runs on the cpu, not on {device}", where="--device", hint="use -e torch, or -d cpu"
+                f"the onnxruntime engine runs on the cpu, not on {device}",
+                where="--device",
+                hint="use -e torch, or -d cpu",
             )
         self.device = device
         self.inputs = [port.name for port in model.inputs]

@@ -32,7 +32,7 @@ def explain(
     stacked = {name: torch.cat([baseline[name] + p * way for p in points]) for name, way in ways.items()}
     gradients = score.gradients(stacked)
     return {
-        name: way * torch.tensordot(way.new_tensor(weights), gradients[name].unflatten(0, (steps, -1)), dims=1)
+        name: way * torch.tensordot(way.new_tensor(weights), gradients[name].reshape(steps, *way.shape), dims=1)
         for name, way in ways.items()
     }
 

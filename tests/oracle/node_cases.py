@@ -1,6 +1,6 @@
 """ONNX's own node cases, run through the importer.
 
-    python -m tests.oracle.node_cases [PATTERN ...]      # print what fails, and the counts
+python -m tests.oracle.node_cases [PATTERN ...]      # print what fails, and the counts
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from onnxsal.importer.values import to_host, to_tensor
 
 EXOTIC = {
     np.dtype(getattr(ml_dtypes, name))
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
-    + ("float4_e2m1fn", "int4", "uint4", "int2", "uint2")
+    for name in (
+        *("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+        *("float4_e2m1fn", "int4", "uint4", "int2", "uint2"),
+    )
 }
 
 
