@@ -138,7 +138,5 @@ def _read(
         raise PluginError(f"reader {reader.name!r} of {provider} failed: {error}", where=where) from error
     strangers = set(readings) - {port.name for port in ports}
     if strangers:
-        raise PluginError(
-            f"reader {reader.name!r} returned inputs it was not asked for: {sorted(strangers)}", where=where
-        )
+        raise PluginError(f"reader {reader.name!r} returned {sorted(strangers)}, which nobody asked for", where=where)
     return dict(readings)

@@ -29,9 +29,10 @@ def render_npz(attribution: Attribution, *, compress: bool = False) -> bytes:
     """
     import numpy as np
 
-    names = list(attribution.values)
-    members = {member_name(name, names): storable(value) for name, value in attribution.values.items()}
-    members[f"{META}.npy"] = np.array(json.dumps(attribution.meta, ensure_ascii=False))
+    if META in attribution.values:
+        raise _unfit(META)
+    arrays = dict(attribution.values) | {META: np.array(json.dumps(attribution.meta, ensure_ascii=False))}
+    members = {member_name(name, arrays): storable(value) for name, value in arrays.items()}
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, array in members.items():
@@ -49,18 +50,21 @@ def member_name(name: str, names: Collection[str]) -> str:
     """
     # numpy finds members with and without ".npy"; where another input is called that, only the bare name is free
     bare = f"{name}.npy" in names
-    if name == META or "\0" in name or (bare and name.endswith((".npy", "/"))):
-        raise OutputError(
-            "an .npz file cannot hold an input of this name", where=f"input {name!r}", hint="use json or safetensors"
-        )
+    if "\0" in name or (bare and name.endswith((".npy", "/"))):
+        raise _unfit(name)
     return name if bare else f"{name}.npy"
+
+
+def _unfit(name: str) -> OutputError:
+    what = "an .npz file cannot hold an input of this name"
+    return OutputError(what, where=f"input {name!r}", hint="use json or safetensors")
 
 
 def storable(value: np.ndarray) -> np.ndarray:
     """Return an array that other programs can read: types outside numpy (bfloat16) become float32, exactly."""
     import numpy as np
 
-    array = np.asarray(value)
+    array = np.asarray(value, order="C")
     return array if array.dtype.kind in "biufcUS" and array.dtype.isbuiltin == 1 else array.astype(np.float32)
 
 

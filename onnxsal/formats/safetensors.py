@@ -16,14 +16,13 @@ RESERVED = "__metadata__"
 
 def render_safetensors(attribution: Attribution) -> bytes:
     """Write one tensor per explained input under its ONNX name, and the facts as JSON text in the metadata."""
-    import numpy as np
     from safetensors.numpy import save
 
     if RESERVED in attribution.values:
         raise OutputError(
             "safetensors cannot hold an input of this name", where=f"input {RESERVED!r}", hint="use npz or json"
         )
-    arrays = {name: np.array(storable(value), order="C") for name, value in attribution.values.items()}
+    arrays = {name: storable(value) for name, value in attribution.values.items()}
     return save(arrays, {META: json.dumps(attribution.meta, ensure_ascii=False)})
 
 
