@@ -65,7 +65,7 @@ def storable(value: np.ndarray) -> np.ndarray:
     import numpy as np
 
     array = np.asarray(value, order="C")
-    return array if array.dtype.kind in "biufcUS" and array.dtype.isbuiltin == 1 else array.astype(np.float32)
+    return array if array.dtype.kind in "biufcU" and array.dtype.isbuiltin != 2 else array.astype(np.float32)
 
 
 def _encode(array: np.ndarray) -> bytes:
