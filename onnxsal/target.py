@@ -94,8 +94,14 @@ def value_of(outputs: Feeds, targets: Sequence[Target], *, stacked: bool) -> Ten
     flat = picked.reshape(rows, -1)
     if first.reduction is None:
         return flat[:, 0]
-    reduce = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}[first.reduction]
-    return reduce(flat, 1)
+    match first.reduction:
+        case "sum":
+            return flat.sum(1)
+        case "mean":
+            return flat.mean(1)
+        case "max":
+            return flat.amax(1)
+    return flat.amin(1)
 
 
 class _Resolver:
@@ -160,7 +166,7 @@ class _Resolver:
             raise _fault(f"output {name!r} is no tensor", f"choose another output: {', '.join(self.outputs)}")
         if self.stacked and (output.ndim == 0 or output.shape[0] != self.examples):
             raise _fault(
-                f"output {name!r} of shape {list(output.shape)} does not count {self.examples} example(s) on its first axis",
+                f"output {name!r} of shape {list(output.shape)} does not count {self.examples} example(s) in dim 0",
                 "explain one example at a time, or choose another output",
             )
         return tuple(output.shape[1:]) if self.stacked else tuple(output.shape)

@@ -1,7 +1,7 @@
 """onnx2torch as the last resort: its converters, and those registered with its ``add_converter``, serve single nodes.
 
-Two things are put right on the way: a converter serves every later opset whose schema says the same (onnx2torch asks for
-the exact version), and built-in converters that give wrong answers are never used.
+Two things are put right on the way: a converter serves every later opset whose schema says the same (onnx2torch asks
+for the exact version), and built-in converters that give wrong answers are never used.
 """
 
 from __future__ import annotations
@@ -122,8 +122,9 @@ def _onnx2torch() -> ModuleType | None:
         import onnx2torch.node_converters.registry
     except Exception as error:  # a torchvision built for another torch raises RuntimeError, a missing one ImportError
         warnings.warn(
-            f"onnx2torch cannot be imported ({type(error).__name__}: {error}); operators that only it knows are missing",
+            f"onnx2torch cannot be imported ({type(error).__name__}: {error}); operators only it knows are missing",
             stacklevel=2,
         )
         return None
-    return onnx2torch
+    library: ModuleType = onnx2torch
+    return library

@@ -76,8 +76,9 @@ def to_host(value: Value) -> np.ndarray:
         value = value.detach().cpu()
         if value.dtype in _REINTERPRETED_BACK:
             carrier, dtype = _REINTERPRETED_BACK[value.dtype]
-            return value.contiguous().view(getattr(torch, np.dtype(carrier).name)).numpy().view(dtype)
-        return value.numpy()
+            value = value.contiguous().view(getattr(torch, np.dtype(carrier).name))
+            return np.asarray(value.numpy()).view(dtype)
+        return np.asarray(value.numpy())
     return np.asarray(value)
 
 
