@@ -7,7 +7,7 @@
     [explain.options]           # what -s says; used with the method named above
     steps = 100
 
-A flag goes before the environment (``ONNXSAL_METHOD=…``), the environment before the file, the file before the defaults.
+Flags go before the environment (``ONNXSAL_METHOD=…``), the environment before the file, the file before defaults.
 Paths in the file are relative to the current folder, as those of flags are.
 """
 
@@ -23,7 +23,7 @@ FILE = "onnxsal.toml"
 
 
 def load(path: str | Path | None, command: str, known: Iterable[str], commands: Iterable[str]) -> dict[str, Any]:
-    """Return a command's table; without a path that of ``onnxsal.toml`` in the current folder, empty where there is none.
+    """Return a command's table, by default from ``onnxsal.toml`` in the current folder; empty where there is none.
 
     Args:
         path: The file, where the user named one.
@@ -64,7 +64,9 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"is not TOML: {error}", where=str(path), hint='texts are quoted: method = "saliency"') from error
+        raise UsageError(
+            f"is not TOML: {error}", where=str(path), hint='texts are quoted: method = "saliency"'
+        ) from error
 
 
 def _check(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:

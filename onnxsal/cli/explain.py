@@ -1,0 +1,156 @@
+"""``onnxsal explain``: why did the deployed model say this?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxsal.cli import _output
+from onnxsal.cli._messages import Messages, message_options
+from onnxsal.cli._options import Pair, config_option, json_option, model_of, option, pairs, sources, targets_of
+
+if TYPE_CHECKING:
+    from onnxsal.types import Attribution
+
+TABLES = {"options": "set", "set-input": "set-input"}
+DEFAULT_METHOD = "saliency"
+
+
+@click.command("explain", short_help="Say why a model answered what it answered.")
+@click.argument("model")
+@click.argument("input", required=False)
+@option(
+    "-i", "--input", "named", type=Pair(), multiple=True, metavar="NAME=PATH", help="An input by its ONNX name; repeat."
+)
+@option("-m", "--method", default=DEFAULT_METHOD, show_default=True, help="See `onnxsal list methods`.")
+@option(
+    "-s", "--set", "options", type=Pair(), multiple=True, metavar="KEY=VALUE", help="An option of the method; repeat."
+)
+@option("-t", "--target", help="Which number is explained; see above. [default: the highest class, or the only number]")
+@option("-d", "--device", default="auto", show_default=True, help="auto, cpu, cuda:1, …; see `onnxsal list devices`.")
+@option("-e", "--engine", default="auto", show_default=True, help="See `onnxsal list engines`.")
+@option("-f", "--format", "formats", multiple=True, help="See `onnxsal list formats`; repeat.")
+@option("-o", "--output", metavar="PATH", help="A file, a folder, or - for stdout.")
+@option("--preset", metavar="NAME", help="How pictures are prepared; see `onnxsal list presets`.")
+@option(
+    "--set-input",
+    "settings",
+    type=Pair(),
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the input's reader; repeat.",
+)
+@option(
+    "--explain-input",
+    "inputs",
+    multiple=True,
+    metavar="NAME",
+    help="Explain this input only; repeat. [default: all of floating point]",
+)
+@option("--batch-size", type=click.IntRange(min=1), help="How many rows the engine is given at a time.")
+@option("--seed", type=int, default=0, show_default=True, help="Seeds methods that draw random numbers.")
+@option("--verify/--no-verify", default=True, show_default=True, help="Compare the import with ONNX Runtime first.")
+@option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    help="The distance from ONNX Runtime that is accepted, as a part of an output's scale.",
+)
+@json_option
+@config_option(TABLES)
+@message_options
+@click.pass_context
+def command(ctx: click.Context, model: str, input: str | None, method: str, **given: Any) -> None:
+    """Say why MODEL answered what it answered to INPUT.
+
+    INPUT is a file for the model's only input, or an archive (.npz) with the inputs' ONNX names as keys; -i names the
+    inputs one by one; - is stdin. Dim 0 counts the examples.
+
+    \b
+    -t says which number is explained:
+      3                index 3 of the first output          logits[3]      of output "logits"
+      argmax           the highest class                    top3           the three highest, each by itself
+      boxes[0,5,4]     an index into more axes              (5,4)          the same, of the first output
+      mask[1].sum()    sum, mean, max or min of many        label:tabby    the class of that name
+      3,5              one for each example
+
+    \b
+    Where results go:
+      nothing said             a summary on stdout
+      -o why.npz               one file, its format from the suffix
+      -o why -f npz -f png     why.npz and why.png
+      -o folder/ -f png        folder/MODEL-METHOD.png
+      -f png                   MODEL-METHOD.png here; text formats go to stdout
+      -o - -f json             stdout
+    Of several targets (top3) each has a file of its own, why-1.npz, why-2.npz, …; on stdout they follow one another,
+    as JSON in one object {"ranked": […]}. --json prints the facts and the names of the files that were written.
+
+    Each option can be set by ONNXSAL_<OPTION> (ONNXSAL_METHOD, ONNXSAL_BATCH_SIZE, …) and in onnxsal.toml: [explain]
+    with the long options' names, [explain.options] for -s, [explain.set-input] for --set-input. Flags go first.
+    """
+    from onnxsal import pipeline
+    from onnxsal.inputs import read_inputs
+
+    messages: Messages = ctx.obj
+    messages.plugin_problems()
+    request = _request(ctx, method, given)
+    outputs = _output.plan(
+        given["formats"], given["output"], _output.stem_of(model, method), stdout_is_taken=given["as_json"]
+    )
+    files = sources(input, given["named"])
+    _check_stdin(model, files)
+    opened = model_of(model)
+    messages.detail(f"read {opened.name}")
+    settings = ctx.meta["onnxsal.tables"]["set-input"] | pairs(given["settings"])
+    arrays, pictures = read_inputs(opened.inputs, files, settings, given["preset"])
+    messages.detail(f"read {', '.join(f'{name} {list(a.shape)}' for name, a in arrays.items())}")
+    attribution = pipeline.run(opened, arrays, request, pictures)
+    messages.detail(f"explained by {method} in {attribution.provenance.seconds:.2f} s")
+    written = _output.write(attribution.ranked, outputs)
+    for path in written:
+        messages.say(f"wrote {path}")
+    if given["as_json"]:
+        click.echo(_facts(attribution, written))
+
+
+def _request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
+    """Return the request; the method's name and options are checked here, before torch is imported."""
+    from onnxsal.plugins import registry
+    from onnxsal.types import Request
+
+    options = registry().get("methods", method).check_options(_options_of_file(ctx, method) | pairs(given["options"]))
+    return Request(
+        method,
+        options,
+        targets_of(given["target"]),
+        given["device"],
+        given["engine"],
+        given["seed"],
+        given["batch_size"],
+        given["inputs"] or None,
+        verify=given["verify"],
+        tolerance=given["tolerance"],
+    )
+
+
+def _options_of_file(ctx: click.Context, method: str) -> dict[str, Any]:
+    """Return the file's options, which are for the file's method; another one would not know them."""
+    meant = ctx.meta["onnxsal.settings"].get("method", DEFAULT_METHOD)
+    return dict(ctx.meta["onnxsal.tables"]["options"]) if method == meant else {}
+
+
+def _check_stdin(model: str, files: Mapping[str | None, str]) -> None:
+    from onnxsal.errors import UsageError
+
+    if model == "-" and "-" in files.values():
+        raise UsageError("model and input cannot both be stdin", where="-", hint="write one of them to a file")
+
+
+def _facts(attribution: Attribution, written: Sequence[Path]) -> str:
+    """Return the facts as one JSON object; of several targets under ``ranked``."""
+    facts = [a.meta for a in attribution.ranked]
+    whole: dict[str, Any] = facts[0] if len(facts) == 1 else {"ranked": facts}
+    return json.dumps(whole | {"files": [str(path) for path in written]}, ensure_ascii=False, allow_nan=False)
