@@ -175,7 +175,7 @@ def _cast_on_host(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if is_symbolic(array):
         return _cast_symbols(array, dtype)
     if dtype.kind not in "fiub" or array.dtype.kind not in "fiub":
-        return NotImplemented  # ml_dtypes' own rounding is not ONNX's
+        return NotImplemented  # type: ignore[no-any-return]  # ml_dtypes' own rounding is not ONNX's
     with np.errstate(all="ignore"):
         return array.astype(dtype)
 

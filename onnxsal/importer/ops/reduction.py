@@ -149,8 +149,9 @@ def _give_host_bodies(pair: Pair, whole: Callable[..., np.ndarray], scalar: Call
         if is_symbolic(data):
             return reduce_along(scalar, data, tuple(axes), keepdims)
         if data.size == 0 and whole in {np.max, np.min}:
-            return NotImplemented  # numpy refuses, torch knows the neutral element
-        return np.asarray(whole(data, axis=tuple(axes), keepdims=keepdims), data.dtype)
+            return NotImplemented  # type: ignore[no-any-return]  # numpy refuses, torch knows the neutral element
+        folded: np.ndarray = whole(data, axis=tuple(axes), keepdims=keepdims)
+        return np.asarray(folded, data.dtype)
 
     @on_host(pair[0])
     def by_attribute(data: np.ndarray, *, axes: list[int] | None = None, keepdims: int = 1) -> np.ndarray:
