@@ -6,6 +6,7 @@ The opset rule: of the functions an operator has, the one with the greatest ``si
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Iterable, Iterator
 from functools import cache
 from types import ModuleType
@@ -108,6 +109,18 @@ def _declared(module: ModuleType) -> Iterator[Operator]:
 @cache
 def default_lookup() -> Lookup:
     """Return the operators of all plugins that are installed and not switched off."""
-    return Lookup(
-        (importlib.import_module(entry.module), provider) for entry, provider in registry().items("operators")
-    )
+    return Lookup(_families())
+
+
+def _families() -> Iterator[tuple[ModuleType, Provider]]:
+    """Yield the modules of operators; one of a plugin that cannot be imported is reported and left out."""
+    for entry, provider in registry().items("operators"):
+        try:
+            module = importlib.import_module(entry.module)
+        except Exception as error:
+            if provider.distribution == OURS:
+                raise
+            registry().skip(provider, f"operators {entry.module} cannot be imported: {error}", error)
+            warnings.warn(str(registry().problems[-1]), stacklevel=2)
+        else:
+            yield module, provider
