@@ -8,8 +8,8 @@
 Positional parameters are the node's inputs (an absent optional one is ``None``; ``*inputs`` where the schema is
 variadic), keyword-only ones its attributes with the schema's names and defaults. A parameter annotated `Host` is handed
 a numpy array: the shape of a Reshape, the axes of a reduction. The return annotation says what comes out: ``Tensor``;
-``tuple[...]`` where the schema has several outputs; ``Host`` for shapes; ``list`` for a sequence. `AsIs` leaves an argument as it comes. A keyword-only
-parameter ``n_outputs`` is handed the number of outputs the node declares.
+``tuple[...]`` where the schema has several outputs; ``Host`` for shapes; ``list`` for a sequence. `AsIs` leaves an
+argument as it comes. A keyword-only parameter ``n_outputs`` is handed the number of outputs the node declares.
 
 `on_host` gives an operator a second body for host values, `layer` a native module for constant weights.
 """
@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from onnxsal.importer.values import Value, device_of, on_device, to_host
+from onnxsal.importer.values import Value, device_of, is_text, on_device, to_host
 
 Host = Annotated[np.ndarray, "host"]
 """Marks a parameter, or a result, that lives on the host as a numpy array."""
@@ -84,7 +84,7 @@ class Operator:
 
     def __call__(self, *inputs: Value, **attributes: Any) -> Any:
         data = [v for i, v in enumerate(inputs) if i not in self.host_parameters]
-        if self.host is not None and not any(isinstance(v, (Tensor, list)) for v in data):
+        if self.host is not None and _belongs_on_host(data):
             result = self.host(*(v if v is None else to_host(v) for v in inputs), **attributes)
             if result is not NotImplemented:
                 return np.asarray(result) if isinstance(result, np.generic) else result
@@ -101,6 +101,12 @@ class Operator:
 
 
 _TENSORS = {Tensor, type(None), ..., Tensor | None}
+
+
+def _belongs_on_host(values: Sequence[Value]) -> bool:
+    """Say whether the values are for a host body: none is a tensor or a sequence, or one is text."""
+    on_host = not any(isinstance(v, (Tensor, list)) for v in values)
+    return on_host or any(isinstance(v, np.ndarray) and is_text(v) for v in values)
 
 
 def _is_host(hint: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -95,7 +96,7 @@ def _part_sizes(size: int, count: int) -> list[int]:
 @op("Slice")
 def slice_by_attribute(data: Tensor, *, starts: list[int], ends: list[int], axes: list[int] | None = None) -> Tensor:
     """Cut out the stretch between the starts and ends that the attributes name."""
-    for axis, stretch in _stretches(starts, ends, axes, None):
+    for axis, stretch in _stretches(data.shape, starts, ends, axes, None):
         data = data[_along(axis, data.ndim, stretch)]
     return data
 
@@ -105,7 +106,7 @@ def slice_by_input(
     data: Tensor, starts: Host, ends: Host, axes: Host | None = None, steps: Host | None = None
 ) -> Tensor:
     """Cut out every step-th element between starts and ends, backwards where the step is negative."""
-    for axis, stretch in _stretches(ints(starts), ints(ends), _ints(axes), _ints(steps)):
+    for axis, stretch in _stretches(data.shape, ints(starts), ints(ends), _ints(axes), _ints(steps)):
         data = _backwards(data, axis, stretch) if stretch.step < 0 else data[_along(axis, data.ndim, stretch)]
     return data
 
@@ -114,7 +115,7 @@ def slice_by_input(
 def _slice_by_attribute_on_host(
     data: np.ndarray, *, starts: list[int], ends: list[int], axes: list[int] | None = None
 ) -> np.ndarray:
-    for axis, stretch in _stretches(starts, ends, axes, None):
+    for axis, stretch in _stretches(data.shape, starts, ends, axes, None):
         data = data[_along(axis, data.ndim, stretch)]
     return settled(data)
 
@@ -129,22 +130,46 @@ def _slice_by_input_on_host(
 ) -> Any:
     if not (is_known(starts) and is_known(ends)):
         return NotImplemented
-    for axis, stretch in _stretches(ints(starts), ints(ends), _ints(axes), _ints(steps)):
+    for axis, stretch in _stretches(data.shape, ints(starts), ints(ends), _ints(axes), _ints(steps)):
         data = data[_along(axis, data.ndim, stretch)]
     return settled(data)
 
 
 Indices = list[int] | None
+FURTHEST = 2**60
+OPEN = (2**31 - 1, 2**63 - 1)
+"""Ends that mean "to the last", or "to the first" where the step is negative."""
 
 
 def _ints(values: np.ndarray | None) -> Indices:
     return None if values is None else ints(values)
 
 
-def _stretches(starts: list[int], ends: list[int], axes: Indices, steps: Indices) -> list[tuple[int, slice]]:
+def _stretches(
+    sizes: Sequence[int], starts: list[int], ends: list[int], axes: Indices, steps: Indices
+) -> list[tuple[int, slice]]:
+    """Return what to cut from which axis, in Python's terms."""
     places = axes if axes is not None else list(range(len(starts)))
     strides = steps if steps is not None else [1] * len(starts)
-    return [(axis, slice(*bounds)) for axis, *bounds in zip(places, starts, ends, strides, strict=True)]
+    bounds = zip(places, starts, ends, strides, strict=True)
+    return [
+        (axis, slice(_near(start), _near(end), step) if step > 0 else _down(start, end, step, sizes[axis]))
+        for axis, start, end, step in bounds
+    ]
+
+
+def _near(place: int) -> int:
+    """Return a place that means the same to every tensor, and that torch does not warn about."""
+    return max(-FURTHEST, min(place, FURTHEST)) if isinstance(place, int) else place
+
+
+def _down(start: int, end: int, step: int, size: int) -> slice:
+    """Return a stretch that runs backwards; it differs from Python's where the bounds lie outside."""
+    if isinstance(start, int) and start < -1:  # before the first element means the first
+        start = torch.sym_max(start, -size)
+    if isinstance(end, int) and end in OPEN:
+        end = -FURTHEST
+    return slice(_near(start), _near(end), step)
 
 
 def _along(axis: int, rank: int, stretch: slice) -> tuple[slice, ...]:
@@ -153,10 +178,8 @@ def _along(axis: int, rank: int, stretch: slice) -> tuple[slice, ...]:
 
 def _backwards(data: Tensor, axis: int, stretch: slice) -> Tensor:
     """Cut a stretch that runs backwards: turned round, place i is place ~i, counted from whichever end it was."""
-    start = stretch.start
-    if isinstance(start, int) and start < -1:  # before the first element means the first
-        start = torch.sym_max(start, -data.shape[axis])
-    return data.flip(axis)[_along(axis, data.ndim, slice(~start, ~stretch.stop, -stretch.step))]
+    forwards = slice(~stretch.start, ~stretch.stop, -stretch.step)
+    return data.flip(axis)[_along(axis, data.ndim, forwards)]
 
 
 @op("Compress", since=9)
