@@ -103,7 +103,10 @@ def test_a_broken_plugin_is_named_and_skipped(install: Install, source: str, rea
 
 
 def test_half_a_plugin_is_kept(install: Install) -> None:
-    install("acme-half", METHOD.replace("NAME", "half") + "\n    @hookimpl\n    def onnxsal_formats():\n        raise OSError('no')\n")
+    install(
+        "acme-half",
+        METHOD.replace("NAME", "half") + "\n    @hookimpl\n    def onnxsal_formats():\n        raise OSError('no')\n",
+    )
     assert "half" in registry().names("methods")
     assert "onnxsal_formats raised OSError: no" in problems()
 
@@ -130,7 +133,13 @@ def test_a_clash_with_a_built_in_leaves_the_others_alone(install: Install) -> No
 
 @pytest.mark.parametrize(
     ("setting", "expected"),
-    [("none", set()), ("acme-one", {"one"}), ("acme_two_point", {"two"}), ("acme-one,acme-two", {"one", "two"}), ("", set())],
+    [
+        ("none", set()),
+        ("acme-one", {"one"}),
+        ("acme_two_point", {"two"}),
+        ("acme-one,acme-two", {"one", "two"}),
+        ("", set()),
+    ],
 )
 def test_the_environment_limits_the_plugins(
     install: Install, monkeypatch: pytest.MonkeyPatch, setting: str, expected: set[str]
@@ -160,7 +169,9 @@ def test_an_unknown_name_offers_the_nearest() -> None:
     ],
 )
 def test_a_method_that_misbehaves_is_a_plugins_fault(install: Install, returned: str, says: str) -> None:
-    source = METHOD.replace("NAME", "bad").replace("{n: factor * g for n, g in score.gradients(feeds).items()}", returned)
+    source = METHOD.replace("NAME", "bad").replace(
+        "{n: factor * g for n, g in score.gradients(feeds).items()}", returned
+    )
     install("acme-bad", source)
     with pytest.raises(PluginError, match=says) as fault:
         onnxsal.explain(tiny.linear(), {"x": np.ones((1, 3), np.float32)}, method="bad")
