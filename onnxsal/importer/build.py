@@ -18,9 +18,11 @@ from torch import Tensor, fx, nn
 
 from onnxsal.errors import ImportFault, OnnxsalError
 from onnxsal.importer.bridge import Converter
+from onnxsal.importer.dtypes import numpy_dtype
 from onnxsal.importer.graph import Graph, Node
 from onnxsal.importer.lookup import Lookup, default_lookup
 from onnxsal.importer.operator import Operator
+from onnxsal.importer.quantised import accepts, moves_on, store
 from onnxsal.importer.values import as_tensor, is_text, to_tensor
 
 MEANINGLESS = frozenset({"consumed_inputs"})
@@ -56,6 +58,8 @@ class _Builder:
         self.values: dict[str, fx.Node] = {}
         self.tensors: set[str] = set()  # the values that are tensors whatever the input
         self.attributes: dict[str, fx.Node] = {}  # constants already fetched, by attribute name
+        self.carried: dict[str, str] = {}  # quantised values that travel as floats, with the type the file stores
+        self.stored: dict[str, fx.Node] = {}  # the same in that type, for those who cannot take floats
 
     def build(self, captured: Sequence[str] | None = None) -> fx.GraphModule:
         """Build the graph; a sub-graph takes the outer values it captured before its own inputs."""
@@ -119,16 +123,45 @@ class _Builder:
     def _call(self, node: Node, operator: Operator) -> fx.Node:
         _check_count(node, operator)
         tensors = self._gives_tensors(node, operator)
+        moves = accepts(node)
         arguments = tuple(
-            self._argument(name, on_host=operator.wants_host(i), beside_tensors=tensors)
+            self._argument(
+                name,
+                on_host=operator.wants_host(i),
+                beside_tensors=tensors,
+                carried=moves or i in operator.takes_carried,
+            )
             for i, name in enumerate(node.inputs)
         )
         keywords = {name: self._attribute(value, name) for name, value in self._known_attributes(node, operator)}
         if operator.counts_outputs:
             keywords["n_outputs"] = len(node.outputs)
+        if operator.stores:
+            keywords["stored"] = self._stored_type(node, operator)
+        self._carry_on(node, keywords.get("stored"))
         settled = tensors and all(self._is_settled(name, operator.wants_host(i)) for i, name in enumerate(node.inputs))
         target = operator.function if settled else operator
         return self.fx.create_node("call_function", target, arguments, keywords, _identifier(node.name))
+
+    def _stored_type(self, node: Node, operator: Operator) -> str | None:
+        """Return the type the file stores a quantised result in; None where only the run can tell."""
+        if node.attributes.get("output_dtype"):
+            return numpy_dtype(node.attributes["output_dtype"]).name
+        zero_point = node.inputs[operator.zero_point :][:1] if operator.zero_point is not None else ()
+        return self._type_of(zero_point[0]) if zero_point and zero_point[0] else operator.stores
+
+    def _type_of(self, name: str) -> str | None:
+        if name in self.source.constants:
+            return self.source.constants[name].dtype.name
+        declared = {port.name: port for port in self.source.inputs} | dict(self.source.value_ports)
+        return declared[name].dtype if name in declared else self.carried.get(name)
+
+    def _carry_on(self, node: Node, stored: str | None) -> None:
+        """Remember which of a node's outputs are carried: those it quantises, and those it moves on."""
+        moved = {self.carried[name] for name in node.inputs if name in self.carried} if moves_on(node) else set()
+        for name in node.outputs if node.op_type == "Split" else node.outputs[:1]:
+            if stored or len(moved) == 1:
+                self.carried[name] = stored or next(iter(moved))
 
     def _is_settled(self, name: str, on_host: bool) -> bool:
         """Say whether an argument is certain to be of the kind its parameter wants."""
@@ -145,15 +178,20 @@ class _Builder:
             )
         return list(meant.items())
 
-    def _argument(self, name: str, *, on_host: bool, beside_tensors: bool) -> fx.Node | None:
+    def _argument(self, name: str, *, on_host: bool, beside_tensors: bool, carried: bool = False) -> fx.Node | None:
         if not name:
             return None
         if name in self.values:
-            return self.values[name]
+            return self.values[name] if carried or name not in self.carried else self._as_stored(name)
         array = self.source.constants[name]
         if on_host or is_text(array) or (not beside_tensors and _may_live_on_host(array)):
             return self._fetch(name, array, "host")
         return self._fetch(name, self._parameter(array), "weight")
+
+    def _as_stored(self, name: str) -> fx.Node:
+        if name not in self.stored:
+            self.stored[name] = self.fx.call_function(store, (self.values[name], self.carried[name]))
+        return self.stored[name]
 
     def _fetch(self, name: str, value: Any, kind: str) -> fx.Node:
         attribute = f"{kind}_{_identifier(name)}"
@@ -204,7 +242,8 @@ class _Builder:
         module = operator.layer(*weights, **dict(self._known_attributes(node, operator)))
         if module is None:
             return None
-        call = self.fx.call_module(self._attach(node.name, module), (self.values[node.inputs[0]],))
+        data = self._argument(node.inputs[0], on_host=False, beside_tensors=True)
+        call = self.fx.call_module(self._attach(node.name, module), (data,))
         call.meta["onnx_weights"] = names
         return call
 

@@ -9,7 +9,9 @@ Positional parameters are the node's inputs (an absent optional one is ``None``;
 variadic), keyword-only ones its attributes with the schema's names and defaults. A parameter annotated `Host` is handed
 a numpy array: the shape of a Reshape, the axes of a reduction. The return annotation says what comes out: ``Tensor``;
 ``tuple[...]`` where the schema has several outputs; ``Host`` for shapes; ``list`` for a sequence. `AsIs` leaves an
-argument as it comes. A keyword-only parameter ``n_outputs`` is handed the number of outputs the node declares.
+argument as it comes. A keyword-only parameter ``n_outputs`` is handed the number of outputs the node declares;
+one called ``stored`` the element type in which the file stores the first output, which is then carried as floats (None
+where only the run can tell). The default of ``stored`` is the type where no input ``y_zero_point`` says another.
 
 `on_host` gives an operator a second body for host values, `layer` a native module for constant weights.
 """
@@ -31,6 +33,9 @@ Host = Annotated[np.ndarray, "host"]
 
 AsIs = Annotated[Any, "as it is"]
 """Marks a parameter that is handed over as it comes: a tensor, a host array, a sequence or nothing."""
+
+Carried = Annotated[Tensor, "carried"]
+"""Marks a parameter that may be handed quantised numbers carried as floats (see `onnxsal.importer.quantised`)."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 LayerFactory = Callable[..., "nn.Module | None"]
@@ -68,6 +73,10 @@ class Operator:
         self.keeps_from = len(positional) if rest and hints.get(rest) == AsIs else None
         self.attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.counts_outputs = self.attributes.pop("n_outputs", None) is not None
+        self.stores: str | None = self.attributes.pop("stored", None)
+        self.takes_carried = frozenset(i for i, p in enumerate(positional) if hints.get(p.name) == Carried)
+        names = [p.name for p in positional]
+        self.zero_point = names.index("y_zero_point") if "y_zero_point" in names else None
         self.max_inputs = None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional)
         self.min_inputs = sum(p.default is p.empty for p in positional)
         returned = hints.get("return")

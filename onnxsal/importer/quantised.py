@@ -1,0 +1,140 @@
+"""Quantised numbers that travel as floats, so that gradients pass through them.
+
+A torch integer has no gradient. What QuantizeLinear and its kin make is therefore *carried*: a float tensor that holds
+exactly the numbers the file would store in an integer (or an 8-bit float). Operators that only move elements hand it
+on; any other consumer, and a graph output, gets it in the file's type (`store`). Rounding passes gradients straight
+through inside the representable range, and none outside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from torch import Tensor
+
+from onnxsal.importer.dtypes import torch_dtype
+from onnxsal.importer.graph import Node
+from onnxsal.importer.values import to_tensor
+
+MOVES = frozenset(
+    ("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Relu")
+    + ("Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+)
+"""Operators of the standard domain that hand elements on as they are, so that carried numbers stay what they are."""
+
+FLOATS = {
+    name: to_tensor(np.zeros(0, getattr(ml_dtypes, name))).dtype
+    for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
+}
+HALVES = {torch.float16, torch.bfloat16}
+EXACT_SUM = 2**24
+"""Up to here float32 holds every integer."""
+
+
+def accepts(node: Node) -> bool:
+    """Say whether a node of the standard domain may be handed carried numbers."""
+    return moves_on(node) or (node.op_type == "Cast" and not node.domain and _is_float(node.attributes.get("to")))
+
+
+def moves_on(node: Node) -> bool:
+    """Say whether a node hands elements on as they are."""
+    return node.op_type in MOVES and not node.domain
+
+
+def _is_float(element: Any) -> bool:
+    return isinstance(element, int) and torch_dtype(element) in {torch.float32, torch.float64, *HALVES}
+
+
+def limits(stored: str) -> tuple[float, float]:
+    """Return the smallest and the largest number a type holds."""
+    dtype = np.dtype(getattr(ml_dtypes, stored, stored))
+    info: Any = ml_dtypes.finfo(dtype) if "float" in stored else ml_dtypes.iinfo(dtype)
+    return (float(info.min), float(info.max)) if "float" in stored else (int(info.min), int(info.max))
+
+
+def store(carried: Tensor, stored: str) -> Tensor:
+    """Return carried numbers in the type the file stores them in."""
+    dtype = np.dtype(getattr(ml_dtypes, stored, stored))
+    return carried.detach().to(to_tensor(np.zeros(0, dtype)).dtype)
+
+
+def load(x: Tensor) -> Tensor:
+    """Return stored or carried numbers as floats to compute with; int32 as float64, which holds all of them."""
+    if x.dtype in {torch.float32, torch.float64}:
+        return x
+    return x.to(torch.float64 if x.dtype in {torch.int32, torch.int64} else torch.float32)
+
+
+def quantise(scaled: Tensor, zero_point: Tensor | None, stored: str, saturate: bool = True) -> Tensor:
+    """Round scaled numbers to those a type holds, carried; gradients go straight through inside its range."""
+    low, high = limits(stored)
+    if "float" in stored:
+        return _RoundFloat.apply(scaled, stored, high, saturate)
+    shift = torch.zeros((), dtype=scaled.dtype, device=scaled.device) if zero_point is None else zero_point.to(scaled)
+    return _Round.apply(scaled, shift, low, high)
+
+
+class _Round(torch.autograd.Function):
+    """Round half to even, shift by the zero point, and saturate."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(scaled: Tensor, shift: Tensor, low: int, high: int) -> Tensor:
+        return (scaled.round() + shift).clamp(low, high)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        scaled, shift, ctx.low, ctx.high = inputs
+        ctx.save_for_backward(scaled, shift)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        scaled, shift = ctx.saved_tensors
+        whole = scaled.round() + shift
+        return gradient * ((whole >= ctx.low) & (whole <= ctx.high)), None, None, None
+
+
+class _RoundFloat(torch.autograd.Function):
+    """Round to an 8-bit or 4-bit float; what is too large saturates, or becomes infinite or no number."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(scaled: Tensor, stored: str, high: float, saturate: bool) -> Tensor:
+        if stored == "float4_e2m1fn":
+            bounded = scaled.clamp(-high, high)
+            size = bounded.abs()
+            step = torch.where(size < 2, 0.5, torch.where(size < 4, 1.0, 2.0)).to(scaled)
+            return (bounded / step).round() * step
+        return (scaled.clamp(-high, high) if saturate else scaled).to(FLOATS[stored]).to(scaled.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        scaled, _, ctx.high, _ = inputs
+        ctx.save_for_backward(scaled)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        (scaled,) = ctx.saved_tensors
+        return gradient * (scaled.abs() <= ctx.high), None, None, None
+
+
+def spread(value: Tensor, like: Tensor, axis: int, block_size: int = 0) -> Tensor:
+    """Shape a scale or zero point to go with a tensor: one in all, one per slice of an axis, or one per block."""
+    if value.numel() == 1 and value.dim() <= 1:
+        return value.reshape(())
+    if block_size:
+        return value.repeat_interleave(block_size, axis).narrow(axis, 0, like.shape[axis])
+    if value.dim() > 1:
+        return value
+    return value.reshape(-1, *[1] * (like.dim() - 1 - axis % like.dim()))
+
+
+def exact(terms: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return tensors of 8-bit differences in a float type in which a sum of that many products is exact."""
+    wide = torch.float32 if isinstance(terms, int) and terms * 255 * 255 < EXACT_SUM else torch.float64
+    return tuple(t.to(torch.promote_types(t.dtype, wide)) for t in tensors)
