@@ -20,8 +20,10 @@ from onnxsal.importer.graph import Node
 from onnxsal.importer.values import to_tensor
 
 MOVES = frozenset(
-    ("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad", "Relu")
-    + ("Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+    {
+        *("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "Pad"),
+        *("Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
+    }
 )
 """Operators of the standard domain that hand elements on as they are, so that carried numbers stay what they are."""
 
