@@ -69,7 +69,7 @@ class Lookup:
         """
         found = self.find(node)
         if found is None:
-            raise ImportFault(f"no operator for {self._explain(node)}", where=str(node), hint=HOW_TO_ADD)
+            raise ImportFault(f"no operator for {self.explain(node)}", where=str(node), hint=HOW_TO_ADD)
         return found
 
     def check(self, graph: Graph) -> None:
@@ -79,10 +79,11 @@ class Lookup:
             if self.find(node) is None:
                 missing.setdefault((node.domain, node.op_type, node.opset), node)
         if missing:
-            places = "\n".join(f"  {node}: {self._explain(node)}" for node in missing.values())
+            places = "\n".join(f"  {node}: {self.explain(node)}" for node in missing.values())
             raise ImportFault(f"{len(missing)} unsupported operator(s)\n{places}", hint=HOW_TO_ADD)
 
-    def _explain(self, node: Node) -> str:
+    def explain(self, node: Node) -> str:
+        """Say why nothing serves a node."""
         versions = sorted(self._operators.get((node.domain, node.op_type), ()))
         if versions:
             return f"{node.op_type} is known from opset {versions[0]} on, the model uses {node.opset}"
