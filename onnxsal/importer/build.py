@@ -8,6 +8,7 @@ constant. Constants are held once, however many nodes read them, and share memor
 from __future__ import annotations
 
 import functools
+import keyword
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -274,7 +275,7 @@ def _item(values: Sequence[Any], index: int) -> Any:
 
 def _identifier(name: str) -> str:
     cleaned = re.sub(r"\W", "_", name) or "value"
-    return f"_{cleaned}" if cleaned[0].isdigit() else cleaned
+    return f"_{cleaned}" if cleaned[0].isdigit() or cleaned == "self" or keyword.iskeyword(cleaned) else cleaned
 
 
 def _is_tensor(dtype: str) -> bool:

@@ -128,7 +128,10 @@ def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
 
 
 def _read_external(tensor: TensorProto, folder: Path | None, where: str) -> np.ndarray:
-    info = ExternalDataInfo(tensor)
+    try:
+        info = ExternalDataInfo(tensor)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"external data cannot be found: {error}", where=where) from error
     path = confined(info.location, folder, where)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     shape = tuple(tensor.dims)
