@@ -148,7 +148,7 @@ def _plugins(found: Registry) -> Iterator[tuple[Any, Provider]]:
 
 
 def _builtin_modules() -> Iterator[str]:
-    """Yield every module below the folders named after a kind of entry."""
+    """Yield every module below the folders named after a kind of entry; `_helper` modules are no plugins."""
     for kind in kinds():
         folder = "importer.ops" if kind == "operators" else kind
         try:
@@ -157,7 +157,8 @@ def _builtin_modules() -> Iterator[str]:
             continue
         yield package.__name__
         if kind != "operators":  # the package itself announces the families, which need torch to import
-            yield from (f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__))
+            names = [info.name for info in pkgutil.iter_modules(package.__path__)]
+            yield from (f"{package.__name__}.{name}" for name in names if not name.startswith("_"))
 
 
 def _entry_points() -> Iterable[importlib.metadata.EntryPoint]:
