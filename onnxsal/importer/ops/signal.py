@@ -77,6 +77,8 @@ def stft(
     onesided: int = 1,
 ) -> Tensor:
     """Take the Fourier transform of frames that slide over a signal."""
+    if signal.ndim == 2:  # exporters leave the last axis of a real signal out, and ONNX Runtime takes that
+        signal = signal.unsqueeze(-1)
     length = _frame_length(signal, window, frame_length)
     frames = signal.unfold(1, length, ints(frame_step)[0]).movedim(-1, 2)  # batch, frame, sample, part
     if window is not None:
