@@ -13,6 +13,8 @@ Paths in the file are relative to the current folder, as those of flags are.
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,13 +59,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _parse(text: str, path: Path) -> dict[str, Any]:
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return toml.loads(text)  # type: ignore[no-any-return]
+    except toml.TOMLDecodeError as error:
         raise UsageError(
             f"is not TOML: {error}", where=str(path), hint='texts are quoted: method = "saliency"'
         ) from error

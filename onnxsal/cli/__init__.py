@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -48,7 +49,9 @@ class Commands(click.Group):
             raise UsageError(f"no command {args[0]!r}", hint=f"{nearest(args[0], names())} (see `onnxsal --help`)")
         return super().resolve_command(ctx, args)
 
-    def main(self, args: Any = None, prog_name: str | None = None, **extra: Any) -> NoReturn:
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
         """Run a command line and leave with its exit code."""
         args = sys.argv[1:] if args is None else list(args)
         extra = {"obj": Messages(as_json="--json" in args), **extra, "standalone_mode": False}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from onnxsal.errors import UsageError
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Pair(click.ParamType):
+class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
     """``KEY=VALUE``."""
 
     name = "pair"
@@ -113,11 +113,17 @@ def sources(unnamed: str | None, named: Iterable[tuple[str, str]]) -> dict[str |
     return found
 
 
+def check_stdin(model: str, files: Mapping[str | None, str]) -> None:
+    """Refuse to read model and input from one stream."""
+    if model == "-" and "-" in files.values():
+        raise UsageError("model and input cannot both be stdin", where="-", hint="write one of them to a file")
+
+
 def model_of(path: str) -> Any:
     """Open the model; ``-`` is stdin."""
     import onnxsal
 
-    return onnxsal.load(click.get_binary_stream("stdin").read() if path == "-" else path)
+    return onnxsal.load(sys.stdin.buffer.read() if path == "-" else path)
 
 
 def targets_of(text: str | None) -> Any:
@@ -144,8 +150,3 @@ def _target(text: str) -> Any:
         return tuple(int(part) for part in text[1:-1].split(",") if part.strip())
     except ValueError:
         raise UsageError(f"{text!r} is not an index", where="--target", hint="whole numbers, as in (1,2)") from None
-
-
-def is_terminal(stream: Any) -> bool:
-    """Say whether a person looks at the stream."""
-    return bool(getattr(stream, "isatty", bool)()) and os.environ.get("TERM") != "dumb"

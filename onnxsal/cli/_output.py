@@ -29,16 +29,6 @@ class Output:
     format: Format
     path: Path | None
 
-    def name(self, rank: int, count: int) -> Path | None:
-        """Return the file's name: of several targets each has its own, ``why-1.npz``, ``why-2.npz``, …"""
-        if self.path is None or count == 1:
-            return self.path
-        stem = self.path.name[: -len(self.format.suffix)] if self._has_suffix() else self.path.name
-        return self.path.with_name(f"{stem}-{rank}{self.path.name[len(stem) :]}")
-
-    def _has_suffix(self) -> bool:
-        return self.path is not None and self.path.name.lower().endswith(self.format.suffix)
-
 
 def plan(formats: Sequence[str], path: str | None, stem: str, *, stdout_is_taken: bool = False) -> list[Output]:
     """Return what is written where, before anything is computed.
@@ -125,14 +115,21 @@ def write(attributions: Sequence[Attribution], outputs: Sequence[Output]) -> lis
             _print(output.format, parts)
             continue
         for rank, data in enumerate(parts, 1):
-            written.append(write_whole(str(output.name(rank, len(parts))), data))
+            written.append(write_whole(_ranked(output, output.path, rank, len(parts)), data))
     return written
 
 
+def _ranked(output: Output, path: Path, rank: int, count: int) -> Path:
+    """Return the file's name: of several targets each has its own, ``why-1.npz``, ``why-2.npz``, …"""
+    if count == 1:
+        return path
+    length = len(output.format.suffix) if path.name.lower().endswith(output.format.suffix) else 0
+    stem = path.name[: len(path.name) - length]
+    return path.with_name(f"{stem}-{rank}{path.name[len(stem) :]}")
+
+
 def _print(format: Format, parts: Sequence[bytes]) -> None:
-    stream = click.get_binary_stream("stdout")
-    stream.write(_together(format, parts))
-    stream.flush()
+    click.echo(_together(format, parts), nl=False)
 
 
 def _together(format: Format, parts: Sequence[bytes]) -> bytes:

@@ -11,7 +11,17 @@ import click
 
 from onnxsal.cli import _output
 from onnxsal.cli._messages import Messages, message_options
-from onnxsal.cli._options import Pair, config_option, json_option, model_of, option, pairs, sources, targets_of
+from onnxsal.cli._options import (
+    Pair,
+    check_stdin,
+    config_option,
+    json_option,
+    model_of,
+    option,
+    pairs,
+    sources,
+    targets_of,
+)
 
 if TYPE_CHECKING:
     from onnxsal.types import Attribution
@@ -63,7 +73,7 @@ DEFAULT_METHOD = "saliency"
 @config_option(TABLES)
 @message_options
 @click.pass_context
-def command(ctx: click.Context, model: str, input: str | None, method: str, **given: Any) -> None:
+def command(ctx: click.Context, /, model: str, input: str | None, method: str, **given: Any) -> None:
     """Say why MODEL answered what it answered to INPUT.
 
     INPUT is a file for the model's only input, or an archive (.npz) with the inputs' ONNX names as keys; -i names the
@@ -101,7 +111,7 @@ def command(ctx: click.Context, model: str, input: str | None, method: str, **gi
         given["formats"], given["output"], _output.stem_of(model, method), stdout_is_taken=given["as_json"]
     )
     files = sources(input, given["named"])
-    _check_stdin(model, files)
+    check_stdin(model, files)
     opened = model_of(model)
     messages.detail(f"read {opened.name}")
     settings = ctx.meta["onnxsal.tables"]["set-input"] | pairs(given["settings"])
@@ -140,13 +150,6 @@ def _options_of_file(ctx: click.Context, method: str) -> dict[str, Any]:
     """Return the file's options, which are for the file's method; another one would not know them."""
     meant = ctx.meta["onnxsal.settings"].get("method", DEFAULT_METHOD)
     return dict(ctx.meta["onnxsal.tables"]["options"]) if method == meant else {}
-
-
-def _check_stdin(model: str, files: Mapping[str | None, str]) -> None:
-    from onnxsal.errors import UsageError
-
-    if model == "-" and "-" in files.values():
-        raise UsageError("model and input cannot both be stdin", where="-", hint="write one of them to a file")
 
 
 def _facts(attribution: Attribution, written: Sequence[Path]) -> str:

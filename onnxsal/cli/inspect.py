@@ -1,0 +1,134 @@
+"""``onnxsal inspect``: what is in this file, and can it be explained?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxsal.cli import _tables
+from onnxsal.cli._messages import Messages, message_options
+from onnxsal.cli._options import json_option, model_of
+
+if TYPE_CHECKING:
+    from onnxsal.inspection import Inspection, OperatorUse
+
+SHOWN = 3
+"""How many node names and metadata lines stand for many."""
+
+
+@click.command("inspect", short_help="Show what a model takes, gives and is made of.")
+@click.argument("model")
+@click.option("--nodes", is_flag=True, help="Name every node under its operator.")
+@json_option
+@message_options
+@click.pass_obj
+def command(messages: Messages, model: str, nodes: bool, as_json: bool) -> None:
+    """Show what MODEL takes, gives and is made of, and how far a gradient goes through it.
+
+    Nothing is run, and a model with unsupported operators is shown like any other: what is missing is said last, and
+    the exit code stays 0.
+    """
+    from onnxsal.inspection import inspect
+
+    messages.plugin_problems()
+    opened = model_of(model)
+    messages.detail(f"read {opened.name}")
+    found = inspect(opened)
+    if as_json:
+        click.echo(json.dumps(found.meta, ensure_ascii=False))
+        return
+    _show_file(found)
+    _show_ports(found)
+    _show_operators(found, nodes)
+    _show_gradients(found)
+    _show_missing(found)
+
+
+def _show_file(found: Inspection) -> None:
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in found.opset.items())
+    _tables.facts(
+        [
+            ("model", found.name),
+            ("size", size_text(found.size)),
+            ("sha256", found.sha256),
+            ("opset", opsets),
+            ("producer", found.producer or "not stated"),
+            ("parameters", f"{found.parameters:,} ({size_text(found.parameter_bytes)})"),
+            ("nodes", f"{found.nodes:,}"),
+            *((f"metadata {key}", _short(value)) for key, value in found.metadata.items()),
+        ]
+    )
+
+
+def size_text(size: float) -> str:
+    """Return bytes as a person says them."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else f"{line[:100]}… ({len(text)} characters)"
+
+
+def _show_ports(found: Inspection) -> None:
+    _tables.put("")
+    rows = [("input", port) for port in found.inputs] + [("output", port) for port in found.outputs]
+    _tables.show(
+        ["port", "name", "type", "shape"], [(kind, port.name, port.dtype, _dims(port.shape)) for kind, port in rows]
+    )
+
+
+def _dims(shape: tuple[object, ...] | None) -> str:
+    return "?" if shape is None else f"[{', '.join('?' if d is None else str(d) for d in shape)}]"
+
+
+def _show_operators(found: Inspection, nodes: bool) -> None:
+    _tables.put("")
+    last = "nodes" if nodes else "served by"
+    _tables.show(
+        ["operator", "count", "since", "gradient", last],
+        [
+            (
+                use.full_name,
+                len(use.nodes),
+                use.since or "-",
+                "yes" if use.gradient else "no",
+                ", ".join(use.nodes) if nodes else _server(use),
+            )
+            for use in found.operators
+        ],
+    )
+
+
+def _server(use: OperatorUse) -> str:
+    return "nobody" if use.missing else f"{use.provider} {use.function}"
+
+
+def _show_gradients(found: Inspection) -> None:
+    _tables.put("")
+    rows = [(g.output, ", ".join(g.reaches) or "no input", f"cut by {g.cut}" if g.cut else "") for g in found.gradients]
+    _tables.show(["gradient of", "reaches", ""], rows)
+    carried = f"{len(found.carrying)} of the main graph's nodes carry a gradient"
+    if not found.cutting:
+        _tables.put(f"{carried}, none cuts it")
+        return
+    more = f" and {len(found.cutting) - SHOWN} more" if len(found.cutting) > SHOWN else ""
+    _tables.put(f"{carried}; it ends at {', '.join(found.cutting[:SHOWN])}{more}")
+
+
+def _show_missing(found: Inspection) -> None:
+    if not found.missing:
+        return
+    _tables.heading("unsupported: this model cannot be imported yet")
+    for use in found.missing:
+        first = f"node {use.nodes[0]!r}" + (f" and {len(use.nodes) - 1} more" if len(use.nodes) > 1 else "")
+        _tables.put(f"{first}: {use.missing}")
+    from onnxsal.importer.lookup import HOW_TO_ADD
+
+    _tables.put(HOW_TO_ADD)

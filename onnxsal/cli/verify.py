@@ -1,0 +1,110 @@
+"""``onnxsal verify``: does the imported graph answer what ONNX Runtime answers?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxsal.cli import _tables
+from onnxsal.cli._messages import Messages, message_options
+from onnxsal.cli._options import (
+    Pair,
+    check_stdin,
+    config_option,
+    json_option,
+    model_of,
+    option,
+    pairs,
+    sources,
+)
+from onnxsal.errors import ParityError
+
+if TYPE_CHECKING:
+    from onnxsal.model import Model
+    from onnxsal.parity import Parity
+
+
+@click.command("verify", short_help="Compare the imported model with ONNX Runtime.")
+@click.argument("model")
+@click.argument("input", required=False)
+@option("-i", "--input", "named", type=Pair(), multiple=True, metavar="NAME=PATH", help="An input by its ONNX name.")
+@option("-d", "--device", default="cpu", show_default=True, help="auto, cpu, cuda:1, …")
+@option("--tolerance", type=click.FloatRange(min=0), help="The accepted distance, as a part of an output's scale.")
+@option("--preset", metavar="NAME", help="How pictures are prepared; see `onnxsal list presets`.")
+@option("--set-input", "settings", type=Pair(), multiple=True, metavar="KEY=VALUE", help="A setting of the reader.")
+@option("--seed", type=int, default=0, show_default=True, help="Seeds the input that is drawn where none is given.")
+@json_option
+@config_option({"set-input": "set-input"})
+@message_options
+@click.pass_context
+def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) -> None:
+    """Run MODEL on INPUT, imported and in ONNX Runtime, and compare every output.
+
+    Without INPUT one is drawn that fits. The exit code is 6 where an output differs by more than the tolerance; the
+    first node that differs is then named. The column "optimised" says how far ONNX Runtime's optimised run is from its
+    plain one.
+    """
+    from onnxsal import parity
+    from onnxsal.device import choose_device
+
+    messages: Messages = ctx.obj
+    messages.plugin_problems()
+    files = sources(input, given["named"])
+    check_stdin(model, files)
+    device = choose_device(given["device"])
+    opened = model_of(model)
+    messages.detail(f"read {opened.name}")
+    feeds = _feeds(ctx, opened, files, given) if files else None
+    found = parity.verify(opened, feeds, device=device, tolerance=given["tolerance"], seed=given["seed"])
+    messages.detail("compared")
+    if given["as_json"]:
+        click.echo(json.dumps({"model": opened.name, "sha256": opened.sha256, "device": device, **_plain(found.meta)}))
+    else:
+        _show(found)
+    _require(found, opened.name)
+
+
+def _feeds(ctx: click.Context, model: Model, files: Any, given: Any) -> Any:
+    from onnxsal.inputs import check_feeds, read_inputs
+
+    settings = ctx.meta["onnxsal.tables"]["set-input"] | pairs(given["settings"])
+    arrays, _ = read_inputs(model.inputs, files, settings, given["preset"])
+    return check_feeds(model.inputs, arrays)
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as strict JSON can hold it: an infinite distance becomes text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, float) and value - value != 0 else value
+
+
+def _show(found: Parity) -> None:
+    rows = [
+        (
+            "ok" if output.ok else "DIFFERS",
+            output.name,
+            f"{output.max_abs:.3g}",
+            f"{output.max_rel:.3g}",
+            f"{output.scale:.3g}",
+            f"{output.optimised_rel:.3g}",
+        )
+        for output in found.outputs
+    ]
+    _tables.show(["", "output", "largest", "of scale", "scale", "optimised"], rows)
+    verdict = "agrees with ONNX Runtime" if found.ok else "differs from ONNX Runtime"
+    _tables.put(f"{verdict} (accepted: {found.tolerance:g} of an output's scale)")
+    if found.first:
+        _tables.put(f"the first to differ is {found.first}")
+
+
+def _require(found: Parity, where: str) -> None:
+    try:
+        found.require(where)
+    except ParityError as error:
+        error.hint = "--tolerance accepts a larger distance; please report the node with the model, or a part of it"
+        raise
