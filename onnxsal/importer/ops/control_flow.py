@@ -34,7 +34,8 @@ def loop(
     m: Host | None = None, cond: Host | None = None, *v_initial: AsIs, n_outputs: int, body: Body
 ) -> tuple[Any, ...]:
     """Run a sub-graph over and over, up to a count and while its condition holds; gather what the runs give."""
-    states, rows = list(v_initial), []
+    states: list[Value] = list(v_initial)
+    rows: list[Sequence[Value]] = []
     limit = None if m is None else m.item()
     goes_on = cond is None or _holds(cond)
     while goes_on and (limit is None or len(rows) < limit):
@@ -138,7 +139,8 @@ def _stack(values: Sequence[Value], axis: int) -> Value:
 
 def _ports(body: Any) -> Sequence[Port]:
     """Return the outputs a sub-graph declares."""
-    return body.func.meta["onnx_ports"]
+    ports: Sequence[Port] = body.func.meta["onnx_ports"]
+    return ports
 
 
 def _nothing(port: Port, axis: int) -> Value:

@@ -55,7 +55,7 @@ def _symbolic_range(start: Any, limit: Any, delta: Any) -> Tensor:
 @op("EyeLike", since=9, gradient=False)
 def eye_like(data: Tensor, *, dtype: int | None = None, k: int = 0) -> Tensor:
     """Put ones on a diagonal and zeros beside it, in the input's shape."""
-    return _above(data, k).eq(0).to(data.dtype if dtype is None else torch_dtype(dtype))
+    return torch.eq(_above(data, k), 0).to(data.dtype if dtype is None else torch_dtype(dtype))
 
 
 @op("Trilu", since=14)
@@ -71,4 +71,5 @@ def _above(data: Tensor, k: Any) -> Tensor:
     """Return how far above the k-th diagonal each place of the last two dimensions lies."""
     rows = torch.arange(data.shape[-2], device=data.device)
     columns = torch.arange(data.shape[-1], device=data.device)
-    return columns - (rows.unsqueeze(1) + k)
+    above: Tensor = columns - (rows.unsqueeze(1) + k)
+    return above

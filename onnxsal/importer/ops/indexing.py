@@ -109,6 +109,11 @@ REDUCTIONS = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
 @op("Scatter", since=9)
+def scatter(data: Tensor, indices: Tensor, updates: Tensor, *, axis: int = 0) -> Tensor:
+    """Put every update where its index says along the axis."""
+    return data.scatter(axis, _from_front(indices, data.shape[axis]), updates)
+
+
 @op("ScatterElements", since=11)
 def scatter_elements(
     data: Tensor, indices: Tensor, updates: Tensor, *, axis: int = 0, reduction: str = "none"
@@ -180,19 +185,3 @@ def reverse_sequence(data: Tensor, sequence_lens: Tensor, *, batch_axis: int = 1
     turned = torch.where(steps < lengths, lengths - 1 - steps, steps)
     every_row = torch.arange(rows.shape[0], device=data.device).unsqueeze(1)
     return rows[every_row, turned].movedim((0, 1), (batch_axis, time_axis))
-
-
-@op("TensorScatter", since=24)
-def tensor_scatter(
-    past_cache: Tensor, update: Tensor, write_indices: Tensor | None = None, *, axis: int = -2, mode: str = "linear"
-) -> Tensor:
-    """Write new steps into a cache, each example from its own step on, round the end where the mode is circular."""
-    axis %= past_cache.ndim
-    sizes = [1] * update.ndim
-    sizes[axis] = -1
-    steps = torch.arange(update.shape[axis], device=update.device).reshape(sizes)
-    if write_indices is not None:
-        steps = steps + write_indices.long().reshape(-1, *[1] * (update.ndim - 1))
-    if mode == "circular":
-        steps = steps % past_cache.shape[axis]
-    return past_cache.scatter(axis, steps.expand_as(update), update)

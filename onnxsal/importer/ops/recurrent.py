@@ -291,11 +291,15 @@ def _are(names: Sequence[str], pattern: Sequence[str]) -> bool:
 def _activations(names: Sequence[str], alphas: list[float] | None, betas: list[float] | None) -> list[Activation]:
     """Return the named activations; alphas and betas are handed out in order to those that take them."""
     left = [list(alphas or ()), list(betas or ())]
-    chosen = []
+    chosen: list[Activation] = []
     for name in names:
         if name.lower() not in _ACTIVATIONS:
             raise ImportFault(f"activation {name!r} is unknown", hint=f"known: {', '.join(_ACTIVATIONS)}")
         function, defaults = _ACTIVATIONS[name.lower()]
         values = [given.pop(0) if given else default for given, default in zip(left, defaults, strict=False)]
-        chosen.append(lambda x, function=function, values=values: function(x, *values))
+        chosen.append(partial(_activate, function, values))
     return chosen
+
+
+def _activate(function: Callable[..., Tensor], values: Sequence[float], x: Tensor) -> Tensor:
+    return function(x, *values)

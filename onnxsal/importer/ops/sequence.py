@@ -15,13 +15,13 @@ from onnxsal.importer.values import Value, device_of, ints, on_device
 
 
 @op("SequenceConstruct", since=11)
-def sequence_construct(*inputs: AsIs) -> list:
+def sequence_construct(*inputs: AsIs) -> list[Any]:
     """Make a sequence of the inputs."""
     return list(inputs)
 
 
 @op("SequenceEmpty", since=11)
-def sequence_empty(*, dtype: int = 1) -> list:
+def sequence_empty(*, dtype: int | None = None) -> list[Any]:
     """Make a sequence of nothing."""
     del dtype  # a list of nothing has no type
     return []
@@ -34,14 +34,14 @@ def sequence_at(input_sequence: AsIs, position: Host) -> Any:
 
 
 @op("SequenceInsert", since=11)
-def sequence_insert(input_sequence: AsIs, tensor: AsIs, position: Host | None = None) -> list:
+def sequence_insert(input_sequence: AsIs, tensor: AsIs, position: Host | None = None) -> list[Any]:
     """Put an element in before a position, or behind the last."""
     place = len(input_sequence) if position is None else _place(input_sequence, position, slots=1)
     return [*input_sequence[:place], tensor, *input_sequence[place:]]
 
 
 @op("SequenceErase", since=11)
-def sequence_erase(input_sequence: AsIs, position: Host | None = None) -> list:
+def sequence_erase(input_sequence: AsIs, position: Host | None = None) -> list[Any]:
     """Leave out the element at a position, or the last."""
     place = _place(input_sequence, np.array(-1) if position is None else position)
     return [*input_sequence[:place], *input_sequence[place + 1 :]]
@@ -61,7 +61,7 @@ def sequence_length(input_sequence: AsIs) -> Host:
 
 
 @op("SplitToSequence", since=11)
-def split_to_sequence(data: AsIs, split: Host | None = None, *, axis: int = 0, keepdims: int = 1) -> list:
+def split_to_sequence(data: AsIs, split: Host | None = None, *, axis: int = 0, keepdims: int = 1) -> list[Any]:
     """Cut into a sequence of parts: of the given sizes, or all of one size."""
     axis %= data.ndim
     parts = _cut(data, axis, [1] * data.shape[axis] if split is None else _sizes(split, data.shape[axis]))

@@ -51,10 +51,9 @@ def _size_on_host(data: np.ndarray) -> np.ndarray:
 
 
 @op("Reshape")
-def reshape_by_attribute(data: Tensor, *, shape: list[int], consumed_inputs: list[int] | None = None) -> Tensor:
-    """Lay the elements out in the dimensions the attribute names."""
-    del consumed_inputs  # a hint to old runtimes about reusing memory
-    return data.reshape(_kept_sizes(data, shape))
+def reshape_by_attribute(data: Tensor, *, shape: list[int] | None = None) -> Tensor:
+    """Lay the elements out in the dimensions the attribute names; a single element without one."""
+    return data.reshape(_kept_sizes(data, shape or []))
 
 
 @op("Reshape", since=5)

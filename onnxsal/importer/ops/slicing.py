@@ -16,9 +16,9 @@ from onnxsal.importer.values import ints
 
 
 @op("Concat")
-def concat_by_default_axis(*inputs: Tensor, axis: int = 1) -> Tensor:
+def concat_by_default_axis(*inputs: Tensor, axis: int | None = None) -> Tensor:
     """Join the inputs along an axis, the second where none is named."""
-    return torch.cat(inputs, axis)
+    return torch.cat(inputs, 1 if axis is None else axis)
 
 
 @op("Concat", since=4)
@@ -28,8 +28,8 @@ def concat(*inputs: Tensor, axis: int) -> Tensor:
 
 
 @on_host(concat_by_default_axis)
-def _concat_by_default_axis_on_host(*inputs: np.ndarray, axis: int = 1) -> np.ndarray:
-    return settled(np.concatenate(inputs, axis))
+def _concat_by_default_axis_on_host(*inputs: np.ndarray, axis: int | None = None) -> np.ndarray:
+    return settled(np.concatenate(inputs, 1 if axis is None else axis))
 
 
 @on_host(concat)
@@ -39,10 +39,10 @@ def _concat_on_host(*inputs: np.ndarray, axis: int) -> np.ndarray:
 
 @op("Split")
 def split_by_either(
-    data: Tensor, sizes: Host | None = None, *, n_outputs: int, axis: int = 0, split: list[int] | None = None
+    data: Tensor, sizes: Host | None = None, *, n_outputs: int, axis: int | None = None, split: list[int] | None = None
 ) -> tuple[Tensor, ...]:
     """Cut into parts of the sizes an input or the attribute gives, or into equal ones."""
-    return _cut(data, split if sizes is None else ints(sizes), axis, n_outputs)
+    return _cut(data, split if sizes is None else ints(sizes), axis or 0, n_outputs)
 
 
 @op("Split", since=2)
@@ -85,7 +85,8 @@ def _split_on_host(
 
 
 def _cut(data: Tensor, sizes: list[int] | None, axis: int, count: int) -> tuple[Tensor, ...]:
-    return data.split(_part_sizes(data.shape[axis], count) if sizes is None else sizes, axis)
+    parts = torch.split(data, _part_sizes(data.shape[axis], count) if sizes is None else sizes, axis)
+    return tuple(parts)
 
 
 def _part_sizes(size: int, count: int) -> list[int]:
@@ -163,7 +164,7 @@ def _near(place: int) -> int:
     return max(-FURTHEST, min(place, FURTHEST)) if isinstance(place, int) else place
 
 
-def _down(start: int, end: int, step: int, size: int) -> slice:
+def _down(start: Any, end: Any, step: int, size: Any) -> slice:
     """Return a stretch that runs backwards; it differs from Python's where the bounds lie outside."""
     if isinstance(start, int) and start < -1:  # before the first element means the first
         start = torch.sym_max(start, -size)

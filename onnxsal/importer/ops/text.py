@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -31,6 +31,9 @@ def string_split(x: Host, *, delimiter: str | None = None, maxsplit: int | None 
     return words.reshape(*x.shape, words.shape[1]), counts.reshape(x.shape)
 
 
+CASES: dict[str, Callable[[str], str]] = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
+
+
 @op("StringNormalizer", since=10, gradient=False)
 def string_normalizer(
     x: Host,
@@ -38,22 +41,21 @@ def string_normalizer(
     case_change_action: str = "NONE",
     is_case_sensitive: int = 0,
     locale: str | None = None,
-    stopwords: Sequence[str] = (),
+    stopwords: list[str] | None = None,
 ) -> Host:
     """Drop stop words, and write the rest in upper or lower case."""
     del locale  # Python's letters are Unicode's, in every locale
-    compared = str if is_case_sensitive else str.lower
-    dropped = {compared(word) for word in stopwords}
+    compared = CASES["NONE" if is_case_sensitive else "LOWER"]
+    dropped = {compared(word) for word in stopwords or ()}
     kept = [str(word) for word in x.flat if compared(str(word)) not in dropped]
-    change = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}[case_change_action]
-    words = np.array([change(word) for word in kept] or [""], object)
+    words = np.array([CASES[case_change_action](word) for word in kept] or [""], object)
     return words.reshape(*x.shape[:-1], -1)
 
 
 @op("RegexFullMatch", since=20, gradient=False)
-def regex_full_match(x: Host, *, pattern: str) -> Host:
+def regex_full_match(x: Host, *, pattern: str | None = None) -> Host:
     """Tell which texts a regular expression matches from beginning to end."""
-    matcher = _compile(pattern)
+    matcher = _compile(pattern or "")
     return np.array([matcher.fullmatch(str(text)) is not None for text in x.flat], bool).reshape(x.shape)
 
 
@@ -108,7 +110,7 @@ def tf_idf_vectorizer(
     weights: list[float] | None = None,
 ) -> Host:
     """Count known runs of words or numbers, with gaps where allowed, and weigh the counts."""
-    pool = list(pool_strings or pool_int64s or ())
+    pool: list[str | int] = [*(pool_strings or ()), *(pool_int64s or ())]
     places = dict(zip(_pooled(pool, ngram_counts), ngram_indexes, strict=False))
     counts = np.zeros((*x.shape[:-1], max(ngram_indexes, default=-1) + 1), np.float32)
     for row, words in zip(counts.reshape(-1, counts.shape[-1]), x.reshape(-1, x.shape[-1]).tolist(), strict=True):
