@@ -76,25 +76,17 @@ def _max_pool(x: Tensor, view: Windows, ceil: bool, with_indices: bool) -> tuple
     """Return the largest values and, if asked, where they lie in their own feature map."""
     run = _of_rank(MAX_POOLS, len(view.kernel))
     wide = x if x.is_floating_point() else x.float()  # torch pools no bytes; a float holds every one of them
-    begins = ends = (0,) * len(view.kernel)
     if _native(view):
-        padding = view.begins
-    else:
-        counts = view.counts(ceil)
-        begins, ends = view.begins, view.reach(counts)
-        wide = pad_zeros(wide, begins, [torch.sym_max(e, 0) for e in ends], float("-inf"))
-        padding, ceil = (0,) * len(view.kernel), False
-        wide = _trimmed(wide, ends)
-    result = run(wide, view.kernel, view.strides, padding, view.dilations, ceil_mode=ceil, return_indices=with_indices)
+        result = run(wide, view.kernel, view.strides, view.begins, view.dilations, ceil, with_indices)
+        y, indices = result if with_indices else (result, None)
+        return y.to(x.dtype), indices
+    ends = view.reach(view.counts(ceil))
+    padded = pad_zeros(wide, view.begins, ends, float("-inf"))
+    result = run(padded, view.kernel, view.strides, 0, view.dilations, False, with_indices)
     y, indices = result if with_indices else (result, None)
-    if indices is not None and any(begins):
-        indices = _without_pads(indices, view.sizes, wide.shape[2:], begins)
+    if indices is not None:
+        indices = _without_pads(indices, view.sizes, padded.shape[2:], view.begins)
     return y.to(x.dtype), indices
-
-
-def _trimmed(x: Tensor, ends: Sequence[int]) -> Tensor:
-    """Cut off what no window reaches."""
-    return pad_zeros(x, (0,) * len(ends), [torch.sym_min(e, 0) for e in ends])
 
 
 def _of_rank(table: dict[int, Callable[..., Tensor]], rank: int) -> Callable[..., Tensor]:
