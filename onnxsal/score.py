@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from onnxsal.errors import ResourceError, UsageError
+from onnxsal.importer.graph import Node
 from onnxsal.target import value_of
-from onnxsal.types import Feeds, Target
+from onnxsal.types import Feeds, Rules, Target
 
 ROWS_PER_CALL = 16
 """How many rows an engine is given at a time, unless the request says otherwise."""
@@ -28,8 +29,8 @@ class Runner(Protocol):
 
     device: str
 
-    def run(self, feeds: Feeds) -> Feeds:
-        """Return the outputs by name."""
+    def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
+        """Return the wanted values by name; the model's outputs where None."""
 
 
 class BoundScore:
@@ -77,24 +78,89 @@ class BoundScore:
         """The explained inputs, dim 0 counting examples."""
         return self._original if self.stacked else {name: value.unsqueeze(0) for name, value in self._original.items()}
 
+    @property
+    def nodes(self) -> list[Node]:
+        """The ONNX nodes between the explained values and the score, in order."""
+        from onnxsal.importer.section import nodes_between
+
+        self._require_gradients()
+        return nodes_between(self.engine.module, self.explained, self.targets[0].output)  # type: ignore[attr-defined]
+
     def __call__(self, feeds: Feeds) -> Tensor:
         """Return the score of every row, shape [rows]."""
         with torch.no_grad():
             return torch.cat(list(self._chunked(feeds, self._scores)))
 
-    def gradients(self, feeds: Feeds) -> Feeds:
-        """Return the derivative of every row's score by its own feeds."""
+    def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
+        """Return the derivative of every row's score by its own feeds.
+
+        Args:
+            feeds: Rows of the explained inputs.
+            rules: Other ways back through some operators: a rule by operator name, or a function from node to rule (see
+                `onnxsal.importer.rules`).
+            reference: As many rows, for rules that compare each node with what it was called with there.
+        """
+        return self._gradients_by(tuple(feeds), feeds, rules, reference)
+
+    def layer(self, *names: str) -> Layer:
+        """Return what happens at inner values of the graph, each named as the ONNX file names it, or by its node."""
+        self._require_gradients()
+        return Layer(self, tuple(self._value(name) for name in names))
+
+    def at(self, *names: str) -> BoundScore:
+        """Return the score as a function of inner values; the inputs stay what they are.
+
+        Every method that explains inputs explains these values when it is handed this score and its feeds.
+        """
+        layer = self.layer(*names)
+        values = layer.activations(self.feeds)
+        stacked = self.stacked and all(v.ndim > 0 and v.shape[0] == self.examples for v in values.values())
+        if self.stacked and not stacked and self.examples > 1:
+            raise UsageError(
+                f"the first axis of {', '.join(layer.names)} does not count the examples",
+                where="layer",
+                hint="explain one example at a time, or choose another layer",
+            )
+        if not self.stacked:
+            values = {name: value[0] for name, value in values.items()}
+        return BoundScore(
+            self.engine,
+            self._original | self.fixed | values,
+            layer.names,
+            self.targets,
+            stacked=stacked,
+            batched=self.batched | frozenset(self.explained),
+            seed=self.seed,
+            rows=self.rows,
+        )
+
+    def _value(self, name: str) -> str:
+        from onnxsal.importer.section import value_named
+
+        return value_named(self.engine.module, name)  # type: ignore[attr-defined]
+
+    def _require_gradients(self) -> None:
         if not hasattr(self.engine, "gradients"):
             raise UsageError(
                 "this engine gives no gradients", where="--engine", hint="use -e torch, or a black-box method"
             )
-        parts = list(self._chunked(feeds, self._gradients))
-        return {name: torch.cat([part[name] for part in parts]) for name in feeds}
+
+    def _gradients_by(
+        self, names: Sequence[str], feeds: Feeds, rules: Rules = None, reference: Feeds | None = None
+    ) -> Feeds:
+        """Return the derivatives by some values of the graph, inputs or not."""
+        self._require_gradients()
+
+        def work(rows: Feeds, start: int) -> Feeds:
+            beside = None if reference is None else _rows(reference, start, _count(rows))
+            return self._gradients(names, rows, start, rules, beside)
+
+        return _joined(self._chunked(feeds, work))
 
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds, seeded by each example's own values."""
         noise: dict[str, list[Tensor]] = {name: [] for name in feeds}
-        for example in range(next(iter(feeds.values())).shape[0]):
+        for example in range(_count(feeds)):
             generator = torch.Generator().manual_seed(self._seed_of(feeds, example, draw))
             for name, value in feeds.items():
                 drawn = torch.randn(value.shape[1:], generator=generator, dtype=torch.float64)
@@ -109,13 +175,12 @@ class BoundScore:
 
     def _chunked(self, feeds: Feeds, work: Callable[[Feeds, int], Result]) -> Iterator[Result]:
         """Do the work a few rows at a time; where memory runs out, with half as many."""
-        count = next(iter(feeds.values())).shape[0]
+        count = _count(feeds)
         start = 0
         while start < count:
             size = self._call_size(count)
-            chunk = {name: value[start : start + size] for name, value in feeds.items()}
             try:
-                yield work(chunk, start)
+                yield work(_rows(feeds, start, size), start)
             except (torch.OutOfMemoryError, MemoryError) as error:
                 if size == 1 or self._rows_allowed() is not None:
                     raise ResourceError(
@@ -161,7 +226,7 @@ class BoundScore:
         """Return the engine's whole feeds for some rows, and their targets."""
         if not self.stacked:
             return {n: v[0] for n, v in feeds.items()} | self.fixed, list(self.targets)
-        count = next(iter(feeds.values())).shape[0]
+        count = _count(feeds)
         examples = [(start + row) % self.examples for row in range(count)]
         fixed = self.fixed
         if examples != list(range(self.examples)):
@@ -171,14 +236,58 @@ class BoundScore:
 
     def _scores(self, feeds: Feeds, start: int) -> Tensor:
         call, targets = self._call(feeds, start)
-        return value_of(self.engine.run(call), targets, stacked=self.stacked)
+        return value_of(self.engine.run(call, [targets[0].output]), targets, stacked=self.stacked)
 
-    def _gradients(self, feeds: Feeds, start: int) -> Feeds:
+    def _gradients(
+        self, names: Sequence[str], feeds: Feeds, start: int, rules: Rules, reference: Feeds | None
+    ) -> Feeds:
         call, targets = self._call(feeds, start)
-        gradients: Mapping[str, Tensor] = self.engine.gradients(  # type: ignore[attr-defined]
-            call, list(feeds), lambda outputs: value_of(outputs, targets, stacked=self.stacked)
+        gradients: Feeds = self.engine.gradients(  # type: ignore[attr-defined]
+            call,
+            names,
+            lambda outputs: value_of(outputs, targets, stacked=self.stacked),
+            [targets[0].output],
+            rules,
+            None if reference is None else self._call(reference, start)[0],
         )
-        return {n: g if self.stacked else g.unsqueeze(0) for n, g in gradients.items()}
+        return self._with_rows(gradients)
+
+    def _activations(self, names: Sequence[str], feeds: Feeds, start: int) -> Feeds:
+        with torch.no_grad():
+            return self._with_rows(self.engine.run(self._call(feeds, start)[0], names))
+
+    def _with_rows(self, values: Feeds) -> Feeds:
+        return values if self.stacked else {name: value.unsqueeze(0) for name, value in values.items()}
+
+
+class Layer:
+    """Inner values of the graph: what they are for some feeds, and how the score moves with them."""
+
+    def __init__(self, score: BoundScore, names: tuple[str, ...]) -> None:
+        self.score = score
+        self.names = names
+
+    def activations(self, feeds: Feeds) -> Feeds:
+        """Return the values for every row of the feeds."""
+        return _joined(self.score._chunked(feeds, lambda rows, start: self.score._activations(self.names, rows, start)))
+
+    def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
+        """Return the derivative of every row's score by the values; ``rules`` as in `BoundScore.gradients`."""
+        return self.score._gradients_by(self.names, feeds, rules, reference)
+
+
+def _rows(feeds: Feeds, start: int, count: int) -> Feeds:
+    return {name: value[start : start + count] for name, value in feeds.items()}
+
+
+def _count(feeds: Feeds) -> int:
+    return next(iter(feeds.values())).shape[0]
+
+
+def _joined(parts: Iterator[Feeds]) -> Feeds:
+    """Return the rows of all parts under each name."""
+    chunks = list(parts)
+    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def _close(value: Tensor, expected: Tensor) -> bool:

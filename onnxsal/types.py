@@ -48,6 +48,26 @@ class Port:
         return f"{self.name}: {self.dtype}[{dims}]"
 
 
+Rules: TypeAlias = Any
+"""Backward rules: a mapping from operator name to rule, a function from ONNX node to rule, or None.
+
+A rule is ``rule(call, gradient) -> gradients``: what goes back to each tensor among a node's inputs, from what the node
+was called with (`onnxsal.importer.rules.Call`) and what comes back to it.
+"""
+
+
+class Layer(Protocol):
+    """Inner values of the graph: what they are for some feeds, and how the score moves with them."""
+
+    names: tuple[str, ...]
+
+    def activations(self, feeds: Feeds) -> Feeds:
+        """Return the values for every row of the feeds, by ONNX name."""
+
+    def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
+        """Return the derivative of every row's score by the values."""
+
+
 class Score(Protocol):
     """The explained number as a function of the inputs: all that a method sees of the model.
 
@@ -55,11 +75,28 @@ class Score(Protocol):
     of k times N rows are k copies of the examples one after the other, and row r is answered for example r mod N.
     """
 
+    @property
+    def feeds(self) -> Feeds:
+        """The explained inputs as they were fed, one row per example."""
+
+    @property
+    def nodes(self) -> Sequence[Any]:
+        """The ONNX nodes between the explained values and the score, in order (`onnxsal.importer.graph.Node`)."""
+
     def __call__(self, feeds: Feeds) -> Tensor:
         """Return the score of every row, shape [rows]."""
 
-    def gradients(self, feeds: Feeds) -> Feeds:
-        """Return the derivative of every row's score by its own feeds, shaped like the feeds."""
+    def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
+        """Return the derivative of every row's score by its own feeds, shaped like the feeds.
+
+        ``rules`` change the way back through some operators; ``reference`` are as many rows, for rules that compare.
+        """
+
+    def layer(self, *names: str) -> Layer:
+        """Return what happens at inner values, named as in the ONNX file, or by the node that makes them."""
+
+    def at(self, *names: str) -> Score:
+        """Return the score as a function of inner values, for methods that then explain those; inputs stay fixed."""
 
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds.

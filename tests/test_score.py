@@ -22,11 +22,11 @@ class Fake:
         self.function = function
         self.rows: list[int] = []
 
-    def run(self, feeds: Feeds) -> Feeds:
+    def run(self, feeds: Feeds, wanted: object = None) -> Feeds:
         self.rows.append(feeds["x"].shape[0])
         return {"y": self.function(**feeds)}
 
-    def gradients(self, feeds: Feeds, explained: list[str], score: Callable[[Feeds], Tensor]) -> Feeds:
+    def gradients(self, feeds: Feeds, explained: list[str], score: Callable[[Feeds], Tensor], *_: object) -> Feeds:
         leaves = {name: feeds[name].clone().requires_grad_() for name in explained}
         total = score(self.run(feeds | leaves)).sum()
         return dict(zip(explained, torch.autograd.grad(total, list(leaves.values())), strict=True))
@@ -120,7 +120,7 @@ def test_an_engine_without_gradients_says_so() -> None:
     class ForwardOnly:
         device = "cpu"
 
-        def run(self, feeds: Feeds) -> Feeds:
+        def run(self, feeds: Feeds, wanted: object = None) -> Feeds:
             return {"y": feeds["x"].sum(1)}
 
     score = BoundScore(ForwardOnly(), {"x": X}, ["x"], [Target("y", ())] * 3, stacked=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from onnxsal.entries import Engine
@@ -31,12 +31,20 @@ class OnnxRuntimeEngine:
         self.outputs = [port.name for port in model.outputs]
         self.session = model.session()
 
-    def run(self, feeds: Feeds) -> Feeds:
-        """Return the outputs by name."""
+    def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
+        """Return outputs by name: those that are wanted, or all."""
         from onnxsal.importer.values import as_tensor, to_host
 
-        answers = self.session.run(self.outputs, {name: to_host(feeds[name]) for name in self.inputs})
-        return {name: as_tensor(answer) for name, answer in zip(self.outputs, answers, strict=True)}
+        names = self.outputs if wanted is None else list(wanted)
+        inner = [name for name in (*names, *values) if name not in self.outputs and name not in self.inputs]
+        if inner:
+            raise UsageError(
+                f"the onnxruntime engine does not see {inner[0]!r} inside the graph",
+                where="--engine",
+                hint="use -e torch",
+            )
+        answers = self.session.run(names, {name: to_host(values[name]) for name in self.inputs})
+        return {name: as_tensor(answer) for name, answer in zip(names, answers, strict=True)}
 
 
 def open_onnxruntime(model: Model, device: str) -> OnnxRuntimeEngine:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from onnxsal.entries import Engine
 from onnxsal.hookspecs import hookimpl
 from onnxsal.types import Feeds
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, fx
 
     from onnxsal.model import Model
 
 
 class TorchEngine:
-    """Runs and differentiates the imported ``fx.GraphModule``."""
+    """Runs and differentiates the imported ``fx.GraphModule``, whole or from and to any ONNX value of it."""
 
     name = "torch"
 
@@ -25,25 +25,88 @@ class TorchEngine:
         self.inputs = [port.name for port in model.inputs]
         self.outputs = [port.name for port in model.outputs]
         self.module = model.torch(device)
+        self._sections: dict[tuple[tuple[str, ...], ...], fx.GraphModule] = {}
 
-    def run(self, feeds: Feeds) -> Feeds:
-        """Return the outputs by name; autograd records what the feeds ask it to."""
-        return dict(zip(self.outputs, self.module(*(feeds[name] for name in self.inputs)), strict=True))
+    def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
+        """Return values by name: the outputs, or those that are wanted.
 
-    def gradients(self, feeds: Feeds, explained: Iterable[str], score: Callable[[Feeds], Tensor]) -> Feeds:
-        """Return the derivative of ``score(outputs)``, summed over its rows, by each explained input."""
+        Args:
+            values: The inputs, and perhaps inner values, which are then not computed.
+            wanted: Names of ONNX values; the model's outputs where None.
+        """
+        names = self.outputs if wanted is None else list(wanted)
+        given = [name for name in values if name not in self.inputs]
+        if not given and names == self.outputs:
+            return dict(zip(names, self.module(*(values[name] for name in self.inputs)), strict=True))
+        return dict(zip(names, self._section(given, names, ())(*self._arguments(values, given)), strict=True))
+
+    def gradients(
+        self,
+        values: Feeds,
+        explained: Iterable[str],
+        score: Callable[[Feeds], Tensor],
+        wanted: Sequence[str] | None = None,
+        rules: Any = None,
+        reference: Feeds | None = None,
+    ) -> Feeds:
+        """Return the derivative of ``score(wanted values)``, summed over its rows, by each explained value.
+
+        Args:
+            values: The inputs, and perhaps inner values, which are then not computed.
+            explained: Names of inputs, of given inner values, or of other inner values.
+            score: The explained number of every row.
+            wanted: Names of the values that ``score`` takes; the model's outputs where None.
+            rules: Backward rules by operator name, or a function from node to rule.
+            reference: The values of a reference run, for rules that compare with one.
+        """
         import torch
 
-        leaves = {name: feeds[name].detach().requires_grad_() for name in explained}
+        explained = list(explained)
+        names = self.outputs if wanted is None else list(wanted)
+        watched = [name for name in explained if name not in values]
+        leaves = {n: values[n].detach().requires_grad_() for n in explained if n in values}
         with torch.enable_grad():
-            total = score(self.run(feeds | leaves)).sum()
-        if not total.requires_grad:  # no explained input reaches the score by a differentiable way
-            return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-        gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        return {
-            name: torch.zeros_like(leaf) if gradient is None else gradient
-            for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
-        }
+            answers = self._answers(values | leaves, names, watched, rules, reference)
+            total = score(dict(zip(names, answers, strict=False))).sum()
+        points = leaves | dict(zip(watched, answers[len(names) :], strict=True))
+        return _gradients(total, {name: points[name] for name in explained})
+
+    def _answers(
+        self, values: Feeds, names: Sequence[str], watched: Sequence[str], rules: Any, reference: Feeds | None
+    ) -> Sequence[Tensor]:
+        given = [name for name in values if name not in self.inputs]
+        plain = not given and not watched and list(names) == self.outputs
+        part = self.module if plain else self._section(given, names, watched)
+        if rules is None:
+            return part(*self._arguments(values, given))  # type: ignore[no-any-return]
+        from onnxsal.importer.rules import RuledRun, chooser, record
+
+        choose = chooser(rules)
+        calls = None if reference is None else record(part, choose, self._arguments(reference, given))
+        return RuledRun(part, choose, calls).run(*self._arguments(values, given))  # type: ignore[no-any-return]
+
+    def _arguments(self, values: Feeds, given: Sequence[str]) -> list[Any]:
+        return [values.get(name) for name in self.inputs] + [values[name] for name in given]
+
+    def _section(self, given: Sequence[str], wanted: Sequence[str], watched: Sequence[str]) -> fx.GraphModule:
+        from onnxsal.importer.section import section
+
+        key = tuple(given), tuple(wanted), tuple(watched)
+        if key not in self._sections:
+            self._sections[key] = section(self.module, *key)
+        return self._sections[key]
+
+
+def _gradients(total: Tensor, points: Feeds) -> Feeds:
+    """Return the derivatives of a number; zero where it does not depend on a point in a differentiable way."""
+    import torch
+
+    tracked = {name: point for name, point in points.items() if point.requires_grad}
+    found: Feeds = {}
+    if total.requires_grad and tracked:
+        gradients = torch.autograd.grad(total, list(tracked.values()), allow_unused=True)
+        found = {name: g for name, g in zip(tracked, gradients, strict=True) if g is not None}
+    return {name: found.get(name, torch.zeros_like(point)).detach() for name, point in points.items()}
 
 
 def open_torch(model: Model, device: str) -> TorchEngine:
