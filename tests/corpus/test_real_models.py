@@ -1,7 +1,7 @@
 """Real models, imported and explained: ONNX Runtime's answers, and gradients that tell how its answers move.
 
-A model's own unrest is measured, not assumed: how far ONNX Runtime's answer moves when inputs and weights move by half a
-unit in their last place (quiet bins below a logarithm, values at a rounding edge of an 8-bit network).
+A model's own unrest is measured, not assumed: how far ONNX Runtime's answer moves when inputs and weights move by half
+a unit in their last place (quiet bins below a logarithm, values at a rounding edge of an 8-bit network).
 """
 
 import numpy as np
