@@ -4,7 +4,7 @@
 #
 # Each makes .venv and installs into it first where pyproject.toml has changed since.
 
-PYTHON      ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3.10 python3,$(shell command -v $(name))))
+PYTHON      ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 PYTEST_ARGS ?= --numprocesses auto
 
 bin   := .venv/bin
