@@ -131,8 +131,8 @@ layer(batch_normalization_9)(batch_norm_layer)
 layer(batch_normalization_7)(batch_norm_layer)
 
 
-@op("BatchNormalization", since=6)
-def batch_normalization_6(
+@op("BatchNormalization")
+def batch_normalization_1(
     x: Tensor,
     scale: Tensor,
     b: Tensor,
@@ -153,40 +153,10 @@ def batch_normalization_6(
     return y[:n_outputs]
 
 
-@op("BatchNormalization")
-def batch_normalization_1(
-    x: Tensor,
-    scale: Tensor,
-    b: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    *,
-    consumed_inputs: list[int],
-    epsilon: float = 1e-5,
-    is_test: int = 0,
-    momentum: float = 0.9,
-    spatial: int = 1,
-    n_outputs: int = 1,
-) -> tuple[Tensor, ...]:
-    """Normalise by stored statistics where the node is marked as a test, else by the batch's."""
-    return batch_normalization_6(
-        x, scale, b, mean, var,
-        epsilon=epsilon, is_test=is_test, momentum=momentum, spatial=spatial, n_outputs=n_outputs,
-    )  # fmt: skip
-
-
-@op("InstanceNormalization", since=6)
+@op("InstanceNormalization")
 def instance_normalization(input: Tensor, scale: Tensor, b: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     """Normalise each feature map by its own mean and variance."""
     return torch.group_norm(input, input.shape[1], scale.to(input.dtype), b.to(input.dtype), epsilon)
-
-
-@op("InstanceNormalization")
-def instance_normalization_1(
-    input: Tensor, scale: Tensor, b: Tensor, *, consumed_inputs: list[int] | None = None, epsilon: float = 1e-5
-) -> Tensor:
-    """Normalise each feature map by its own mean and variance."""
-    return instance_normalization(input, scale, b, epsilon=epsilon)
 
 
 @op("GroupNormalization", since=21)
@@ -327,18 +297,10 @@ def dropout_7(data: Tensor, *, ratio: float = 0.5) -> tuple[Tensor, Tensor]:
     return data, torch.ones_like(data)
 
 
-@op("Dropout", since=6)
-def dropout_6(data: Tensor, *, is_test: int = 0, ratio: float = 0.5) -> tuple[Tensor, Tensor]:
+@op("Dropout")
+def dropout_1(data: Tensor, *, is_test: int = 0, ratio: float = 0.5) -> tuple[Tensor, Tensor]:
     """Hand the input through where marked as a test, else set a random share of it to zero."""
     if is_test or ratio == 0:
         return data, torch.ones_like(data)
     y, kept = _drop(data, ratio, None)
     return y, kept.to(data.dtype)
-
-
-@op("Dropout")
-def dropout_1(
-    data: Tensor, *, consumed_inputs: list[int] | None = None, is_test: int = 0, ratio: float = 0.5
-) -> tuple[Tensor, Tensor]:
-    """Hand the input through where marked as a test, else set a random share of it to zero."""
-    return dropout_6(data, is_test=is_test, ratio=ratio)
