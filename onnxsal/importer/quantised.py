@@ -13,6 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from onnxsal.importer.dtypes import torch_dtype
@@ -47,7 +48,8 @@ def moves_on(node: Node) -> bool:
 
 
 def _is_float(element: Any) -> bool:
-    return isinstance(element, int) and torch_dtype(element) in {torch.float32, torch.float64, *HALVES}
+    is_number = isinstance(element, int) and element != TensorProto.STRING
+    return is_number and torch_dtype(element) in {torch.float32, torch.float64, *HALVES}
 
 
 def limits(stored: str) -> tuple[float, float]:

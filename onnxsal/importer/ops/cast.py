@@ -14,7 +14,7 @@ from onnxsal.errors import ImportFault
 from onnxsal.importer import symbolic
 from onnxsal.importer.dtypes import FLOAT8, element_type, numpy_dtype, torch_dtype
 from onnxsal.importer.operator import on_host, op
-from onnxsal.importer.unsigned import in_order, widen
+from onnxsal.importer.unsigned import widen
 from onnxsal.importer.values import is_symbolic, is_text, to_host
 
 _BITS: dict[int, tuple[int, bool]] = {
@@ -90,7 +90,8 @@ def convert(x: Tensor, dtype: torch.dtype, saturate: bool = True, round_mode: st
 
 
 def _float_of_uint64(x: Tensor) -> Tensor:
-    return in_order(x).double() + 2.0**63
+    bits, half = widen(x), 0xFFFFFFFF
+    return ((bits >> 32) & half).double() * 2.0**32 + (bits & half).double()
 
 
 def _to_float8(x: Tensor, dtype: torch.dtype, saturate: bool) -> Tensor:
@@ -142,8 +143,7 @@ def to_text(array: np.ndarray) -> np.ndarray:
     """Return numbers as text, written as ONNX Runtime writes them."""
     if is_text(array):
         return array
-    digits = 17 if array.dtype == np.float64 else 8
-    write = _write_integer if array.dtype.kind in "iub" else lambda value: _write_float(float(value), digits)
+    write = _write_integer if array.dtype.kind in "iub" else _write_float
     text = np.empty(array.shape, object)
     text[...] = np.reshape([write(v) for v in array.ravel()], array.shape) if array.size else text
     return text
@@ -153,12 +153,12 @@ def _write_integer(value: int) -> str:
     return str(int(value))
 
 
-def _write_float(value: float, digits: int) -> str:
+def _write_float(value: float) -> str:
     if np.isnan(value):
         return "NaN"
     if np.isinf(value):
         return "INF" if value > 0 else "-INF"
-    return f"{value:.{digits}g}"
+    return f"{float(value):.8g}"
 
 
 def from_text(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
