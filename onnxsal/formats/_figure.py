@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from onnxsal.formats._colours import FAINT, INK, PAPER, Scale
-from onnxsal.formats._panels import SIDE, Panel, Style, panel, picture_panel, plain, short
-from onnxsal.formats._views import headline, origin, view
+from onnxsal.formats._panels import SIDE, Panel, Style, panel, picture_panel, plain
+from onnxsal.formats._views import headline, origin, short, view
 from onnxsal.types import Attribution
 
 MAX_INPUTS, MAX_TARGETS = 4, 3

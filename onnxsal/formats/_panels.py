@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from onnxsal.formats._colours import FAINT, INK, PAPER, Scale, overlay, scale_of, smoothed
-from onnxsal.formats._views import View
+from onnxsal.formats._views import View, feature_label, strongest
 
 SIDE = 3.4
 """The height of a square panel, in inches."""
@@ -118,9 +118,9 @@ def _in_band(signal: np.ndarray) -> np.ndarray:
 
 
 def _draw_features(axes: Axes, shown: View, style: Style) -> None:
-    order = np.argsort(-np.abs(shown.values), kind="stable")[: style.top]
+    order = strongest(shown.values, style.top)
     values = shown.values[order]
-    labels = [feature_label(shown, int(index), style.names) for index in order]
+    labels = [feature_label(shown, index, style.names) for index in order]
     rest = len(shown.values) - len(order)
     if rest:
         values = np.append(values, shown.values.sum() - values.sum())
@@ -137,15 +137,6 @@ def _draw_features(axes: Axes, shown: View, style: Style) -> None:
     _quiet(axes)
 
 
-def feature_label(shown: View, index: int, names: Sequence[str]) -> str:
-    """Return a feature's name and its value in the input, where they are known."""
-    name = names[index] if index < len(names) else f"{short(shown.name, 20)}[{index}]"
-    if shown.inputs is None:
-        return name
-    value = shown.inputs[index]
-    return f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
-
-
 def _quiet(axes: Axes) -> None:
     axes.tick_params(labelsize=8, labelcolor=INK, color=FAINT, length=2)
     for spine in axes.spines.values():
@@ -155,7 +146,3 @@ def _quiet(axes: Axes) -> None:
 def plain(text: str) -> str:
     """Names may hold dollar signs, which matplotlib would set as mathematics."""
     return text.replace("$", r"\$")
-
-
-def short(name: str, length: int) -> str:
-    return name if len(name) <= length else f"{name[: length // 2]}…{name[-(length // 2) :]}"

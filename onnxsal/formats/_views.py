@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,11 +108,36 @@ def headline(attribution: Attribution, example: int) -> str:
     """Return the class's name where one is known, the target and the score."""
     target = attribution.target[example]
     text = f"{target.label} · {target}" if target.label else str(target)
-    return f"{text} = {attribution.score[example]:.4g}"
+    return printable(f"{text} = {attribution.score[example]:.4g}")
 
 
 def origin(attribution: Attribution) -> str:
     """Return the method with its plain options, and the model."""
     options = [f"{name}={value}" for name, value in attribution.options.items() if isinstance(value, (int, float, str))]
     method = f"{attribution.method} ({', '.join(options)})" if options else attribution.method
-    return f"{method} · {attribution.provenance.model}"
+    return printable(f"{method} · {attribution.provenance.model}")
+
+
+def strongest(values: np.ndarray, limit: int) -> list[int]:
+    """Return where the largest sizes are, the first of equals first; NaN comes last."""
+    return [int(i) for i in np.argsort(-np.nan_to_num(np.abs(values), nan=-1.0), kind="stable")[:limit]]
+
+
+def feature_label(shown: View, index: int, names: Sequence[str]) -> str:
+    """Return a feature's name and its value in the input, where they are known."""
+    name = printable(names[index]) if index < len(names) else f"{short(shown.name, 20)}[{index}]"
+    if shown.inputs is None:
+        return name
+    value = shown.inputs[index]
+    return f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+
+
+def short(name: str, length: int) -> str:
+    """Return a name with its middle left out where it is long."""
+    name = printable(name)
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[-(length // 2) :]}"
+
+
+def printable(text: str) -> str:
+    """Return text that a terminal shows and does not obey: a model's names may hold escape sequences."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
