@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from onnxsal.formats._colours import FAINT, INK, PAPER, Scale, overlay, scale_of, smoothed
-from onnxsal.formats._views import View, feature_label, strongest
+from onnxsal.formats._views import View, feature_label, strongest, unit
 
 SIDE = 3.4
 """The height of a square panel, in inches."""
@@ -113,8 +113,7 @@ def _binned(values: np.ndarray, columns: int = 1500) -> np.ndarray:
 
 def _in_band(signal: np.ndarray) -> np.ndarray:
     """Return the signal scaled into its band, upwards as on paper."""
-    low, high = np.nanmin(signal), np.nanmax(signal)
-    return np.asarray(0.42 - 0.84 * (signal - low) / ((high - low) or 1))
+    return 0.42 - 0.84 * unit(signal)
 
 
 def _draw_features(axes: Axes, shown: View, style: Style) -> None:

@@ -99,9 +99,18 @@ def _volume_view(name: str, values: np.ndarray, inputs: np.ndarray | None) -> Vi
 
 def _rescaled(inputs: np.ndarray) -> np.ndarray:
     """Return [channels, height, width] as RGB bytes over their whole range: a normalised picture as it looked."""
-    low, high = np.nanmin(inputs), np.nanmax(inputs)
-    scaled = np.nan_to_num((inputs - low) / ((high - low) or 1)) * 255
+    scaled = unit(inputs) * 255
     return np.broadcast_to(scaled.round().astype(np.uint8), (3, *inputs.shape[1:])).transpose(1, 2, 0)
+
+
+def unit(values: np.ndarray) -> np.ndarray:
+    """Return values stretched over 0 to 1; what is not finite becomes 0."""
+    values = np.asarray(values, np.float64)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return np.zeros(values.shape)
+    low, high = finite.min(), finite.max()
+    return np.asarray((np.where(np.isfinite(values), values, low) - low) / ((high - low) or 1))
 
 
 def headline(attribution: Attribution, example: int) -> str:

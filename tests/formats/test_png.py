@@ -16,7 +16,7 @@ import onnxsal
 from onnxsal.errors import UsageError
 from onnxsal.formats import _figure
 from onnxsal.formats._colours import DIVERGING, SEQUENTIAL, overlay, scale_of, smoothed
-from onnxsal.formats._views import view
+from onnxsal.formats._views import unit, view
 from onnxsal.results import render
 from onnxsal.types import Attribution, Target
 from tests.attributions import attribution
@@ -92,6 +92,14 @@ def test_normalised_picture_is_shown_over_its_range() -> None:
     assert shown.picture is not None
     assert (shown.picture.min(), shown.picture.max()) == (0, 255)
     assert shown.picture.shape == (4, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "stretched"),
+    [([2, 4, 3], [0, 1, 0.5]), ([5, 5], [0, 0]), ([np.nan, 1, np.inf, 2], [0, 0, 0, 1]), ([np.nan], [0]), ([], [])],
+)
+def test_unit(values: list[float], stretched: list[float]) -> None:
+    assert unit(np.array(values)).tolist() == stretched
 
 
 # --- colours ---
