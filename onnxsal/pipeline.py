@@ -17,6 +17,7 @@ from onnxsal import entries
 from onnxsal.baseline import make_baseline
 from onnxsal.batching import batched_inputs, counts_examples
 from onnxsal.device import choose_device
+from onnxsal.diagnosis import find_break
 from onnxsal.errors import InputError, OnnxsalError, PluginError, UsageError, nearest
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.inputs import check_feeds
@@ -218,14 +219,15 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
         ) from error
     _check_values(plan, values, feeds)
     number = score(feeds)
+    arrays = {name: _array(values[name], plan.stacked) for name in plan.explained}
     return Attribution(
-        values={name: _array(values[name], plan.stacked) for name in plan.explained},
+        values=arrays,
         inputs={name: to_host(value) for name, value in plan.feeds.items()},
         score=to_host(number),
         target=tuple(targets),
         method=plan.method.name,
         options={name: plan.request.options.get(name, default) for name, default in plan.options.items()},
-        provenance=_UNFINISHED,
+        provenance=replace(_UNFINISHED, notes=tuple(_notes(score, arrays))),
         parity=plan.parity.meta if plan.parity else None,
         completeness=_completeness(plan, score, number, values, options),
     )
@@ -290,16 +292,17 @@ def _provenance(model: Model, plan: _Plan, result: Attribution, seconds: float) 
         seed=plan.request.seed,
         versions=_versions(plan.provider),
         seconds=round(seconds, 4),
-        notes=tuple(_notes(result)),
+        notes=result.provenance.notes,
     )
 
 
-def _notes(result: Attribution) -> Iterator[str]:
+def _notes(score: BoundScore, values: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Yield what somebody who relies on the figures has to know."""
-    for name, value in result.values.items():
+    for name, value in values.items():
         bad = int(np.count_nonzero(~np.isfinite(value)))
         if bad:
-            yield f"{bad} of {value.size} attributions of input {name!r} are not finite"
+            place = find_break(score, score.feeds)
+            yield f"{bad} of {value.size} attributions of input {name!r} are not finite{f'; {place}' if place else ''}"
         elif not value.any():
             yield f"every attribution of input {name!r} is zero: no differentiable way leads from it to the score"
 

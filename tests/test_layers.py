@@ -12,16 +12,19 @@ import onnxsal
 HOUSE = Path(onnxsal.__file__).parent
 FLOORS = [
     {"errors", "types", "entries", "hookspecs"},
-    {"plugins", "cache", "labels"},
+    {"plugins", "cache", "labels", "catalogue"},
     {"importer"},
     {"model", "target", "batching", "feeds", "inputs", "results", "config", "device"},
     {"engines", "score", "baseline"},
-    {"parity", "compiler", "inspection"},
+    {"parity", "compiler", "inspection", "diagnosis"},
     {"pipeline"},
     {"cli"},
 ]
 PLUGIN_FOLDERS = {"methods", "baselines", "readers", "presets", "formats", "metrics", "executors", "devices"}
 ALLOWED_IN_PLUGINS = {"entries", "types", "errors", "hookspecs"}
+ALLOWED_BESIDE = {
+    "readers": {"importer"},  # a tensor of a .pb file is read with the same distrust as one of a model
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -47,7 +50,7 @@ FILES = sorted(p for p in HOUSE.rglob("*.py") if p.name not in {"__init__.py", "
 def test_a_file_imports_only_downwards(path: Path) -> None:
     here = room(path)
     if here in PLUGIN_FOLDERS:
-        assert imports(path) <= ALLOWED_IN_PLUGINS | {here}
+        assert imports(path) <= ALLOWED_IN_PLUGINS | {here} | ALLOWED_BESIDE.get(here, set())
         return
     height = next((i for i, floor in enumerate(FLOORS) if here in floor), None)
     assert height is not None, f"room {here!r} stands on no floor: add it to FLOORS"

@@ -85,9 +85,7 @@ def test_integrated_gradients_start_from_the_baseline(baseline: Any, expected: n
 
 def test_a_baseline_may_come_from_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "start.npy", np.ones((1, 3), np.float32))
-    a = onnxsal.explain(
-        tiny.square(), {"x": X}, method="integrated_gradients", baseline=str(tmp_path / "start.npy")
-    )
+    a = onnxsal.explain(tiny.square(), {"x": X}, method="integrated_gradients", baseline=str(tmp_path / "start.npy"))
     np.testing.assert_allclose(a.values["x"], X**2 - 1, atol=1e-5)
 
 
@@ -160,7 +158,9 @@ def test_every_float_input_is_explained_by_default() -> None:
 
 def test_an_input_the_score_does_not_depend_on_gets_zeros_and_a_note() -> None:
     nodes = [onnx.helper.make_node("Relu", ["x"], ["y"], name="relu")]
-    idle = tiny.model(nodes, [("x", tiny.FLOAT, ["N", 3]), ("idle", tiny.FLOAT, ["N", 2])], [("y", tiny.FLOAT, ["N", 3])])
+    idle = tiny.model(
+        nodes, [("x", tiny.FLOAT, ["N", 3]), ("idle", tiny.FLOAT, ["N", 2])], [("y", tiny.FLOAT, ["N", 3])]
+    )
     a = onnxsal.explain(idle, {"x": X, "idle": X[:, :2]}, target=0)
     assert not a.values["idle"].any()
     assert any("'idle'" in note for note in a.provenance.notes)
@@ -218,7 +218,9 @@ def test_wrong_requests_are_refused(arguments: dict[str, Any], fault: type[Excep
 
 def test_a_model_of_ids_alone_says_that_there_is_no_gradient() -> None:
     nodes = [onnx.helper.make_node("Gather", ["table", "ids"], ["y"], name="gather")]
-    ids = tiny.model(nodes, [("ids", tiny.INT64, ["N"])], [("y", tiny.FLOAT, ["N", 2])], {"table": np.ones((4, 2), np.float32)})
+    ids = tiny.model(
+        nodes, [("ids", tiny.INT64, ["N"])], [("y", tiny.FLOAT, ["N", 2])], {"table": np.ones((4, 2), np.float32)}
+    )
     with pytest.raises(InputError, match="no floating-point input"):
         onnxsal.explain(ids, {"ids": np.array([1])})
 

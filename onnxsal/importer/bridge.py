@@ -1,7 +1,8 @@
 """onnx2torch as the last resort: its converters, and those registered with its ``add_converter``, serve single nodes.
 
-Two things are put right on the way: a converter serves every later opset whose schema says the same (onnx2torch asks
-for the exact version), and built-in converters that give wrong answers are never used.
+A converter serves every later opset whose schema says the same (onnx2torch asks for the exact version). Our own
+operators come first and cover all that onnx2torch converts, so that its converters which the conformance cases show to
+be wrong are never reached; what is left for the bridge is what somebody else registered.
 """
 
 from __future__ import annotations
@@ -19,9 +20,6 @@ from torch import nn
 from onnxsal.errors import ImportFault
 from onnxsal.importer.graph import Graph, Node
 from onnxsal.plugins import Provider
-
-DENIED = frozenset[str]()
-"""Operators whose onnx2torch converters the conformance cases show to be wrong, and that we do not serve ourselves."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def to_proto(node: Node) -> onnx.NodeProto:
 def find(node: Node) -> Converter | None:
     """Return the converter that serves a node, or None."""
     library = _onnx2torch()
-    if library is None or node.subgraphs or (not node.domain and node.op_type in DENIED):
+    if library is None or node.subgraphs:
         return None
     registered = library.node_converters.registry._CONVERTER_REGISTRY
     versions = [
