@@ -11,6 +11,7 @@ import functools
 import keyword
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,13 @@ class _Builder:
 
     def subgraph(self, graph: Graph) -> tuple[str, tuple[str, ...]]:
         """Build a sub-graph into the root; return its attribute name and the outer names it reads."""
+        constants = self.source.constants
+        known = {n: constants[n] for n in graph.captures() if n in constants and n not in self.values}
+        graph = replace(graph, constants={**graph.constants, **known})
         captured = graph.captures()
-        module = _Builder(graph, self.lookup, self.parameters).build(captured)
+        builder = _Builder(graph, self.lookup, self.parameters)
+        builder.tensors |= self.tensors.intersection(captured)
+        module = builder.build(captured)
         module.meta["onnx_ports"] = graph.outputs  # what a loop that never runs has to give
         return self._attach(graph.name or "body", module), captured
 
@@ -98,7 +104,7 @@ class _Builder:
         if isinstance(found, Operator):
             native = self._layer(node, found)
             call = native or self._call(node, found)
-            several, is_tensor = found.several and native is None, self._gives_tensors(node, found)
+            several, is_tensor = found.several and not self._gives_one(native, found), self._gives_tensors(node, found)
         else:
             call = self._convert(node, found)
             several, is_tensor = len([o for o in node.outputs if o]) > 1, True
@@ -109,6 +115,10 @@ class _Builder:
             self.values[name] = self._item(call, i, name) if several else call
             if is_tensor:
                 self.tensors.add(name)
+
+    def _gives_one(self, native: fx.Node | None, operator: Operator) -> bool:
+        """Say whether a native layer stands for the node and gives its first output only."""
+        return native is not None and not operator.layer_gives_all
 
     def _item(self, call: fx.Node, index: int, name: str) -> fx.Node:
         item = self.fx.call_function(_item, (call, index))
@@ -233,9 +243,9 @@ class _Builder:
 
     def _layer(self, node: Node, operator: Operator) -> fx.Node | None:
         names = node.inputs[1:]
-        if operator.layer is None or not names or node.inputs[0] not in self.tensors:
+        if operator.layer is None or not (names or operator.max_inputs == 1) or node.inputs[0] not in self.tensors:
             return None
-        if len(node.outputs) > 1:  # a native layer gives the first output only
+        if len(node.outputs) > 1 and not operator.layer_gives_all:
             return None
         if not all(not name or (name in self.source.constants and name not in self.values) for name in names):
             return None

@@ -56,6 +56,7 @@ class Operator:
         self.differentiable = differentiable
         self.host: Callable[..., Any] | None = None
         self.layer: LayerFactory | None = None
+        self.layer_gives_all = False
         # what torch.fx asks of a call target, so that generated code and printed graphs name the function
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
@@ -153,16 +154,21 @@ def on_host(function: Callable[..., Any]) -> Callable[[Function], Function]:
     return declare
 
 
-def layer(function: Callable[..., Any]) -> Callable[[Function], Function]:
+def layer(function: Callable[..., Any], *, gives_all: bool = False) -> Callable[[Function], Function]:
     """Give an operator a native module, made where all inputs but the first are constant.
 
     The factory is handed those constants as frozen parameters and the attributes by name, and returns a module of one
     input that shares their memory, or None where no native layer means the same.
+
+    Args:
+        function: The operator's function.
+        gives_all: True where the module gives what the function gives, and not only its first output.
     """
 
     def declare(factory: Function) -> Function:
         for operator in operators_of(function):
             operator.layer = factory
+            operator.layer_gives_all = gives_all
         return factory
 
     return declare

@@ -243,3 +243,21 @@ def test_gradient_reaches_values_that_a_body_captures() -> None:
     module(torch.tensor(2), torch.tensor(True), x)[0].sum().backward()
     # the state is x, then x*x, then (x*x)*x + 1
     torch.testing.assert_close(x.grad, 3 * x.detach() ** 2)
+
+
+def test_a_branch_knows_outer_weights_and_gets_native_layers() -> None:
+    text = """
+    weights (bool c, float[1, 1, 4, 4] x) => (float[1, 2, 2, 2] y) {
+        w = Constant <value = float[2, 1, 3, 3] {1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 8, 7, 6, 5, 4, 3, 2, 1}> ()
+        double = Add(x, x)
+        y = If (c) <
+            then_branch = first () => (float[1, 2, 2, 2] a) { a = Conv(double, w) },
+            else_branch = second () => (float[1, 2, 2, 2] b) { n = Neg(w)  b = Conv(x, n) }
+        >
+    }
+    """
+    module = build(normalise(model(text)))
+    assert any(isinstance(m, torch.nn.Conv2d) for m in module.modules())
+    x = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
+    compare(text, np.array(True), x, trace=False)
+    compare(text, np.array(False), x, trace=False)
