@@ -227,7 +227,7 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
         target=tuple(targets),
         method=plan.method.name,
         options={name: plan.request.options.get(name, default) for name, default in plan.options.items()},
-        provenance=replace(_UNFINISHED, notes=tuple(_notes(score, arrays))),
+        provenance=replace(_UNFINISHED, notes=tuple(_notes(score, number, arrays))),
         parity=plan.parity.meta if plan.parity else None,
         completeness=_completeness(plan, score, number, values, options),
     )
@@ -296,15 +296,20 @@ def _provenance(model: Model, plan: _Plan, result: Attribution, seconds: float) 
     )
 
 
-def _notes(score: BoundScore, values: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _notes(score: BoundScore, number: Tensor, values: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Yield what somebody who relies on the figures has to know."""
+    broken = [f"{_bad(v)} of {v.size} attributions of input {n!r} are" for n, v in values.items() if _bad(v)]
+    broken += [] if torch.isfinite(number).all() else ["the score is"]
+    if broken:
+        place = find_break(score, score.feeds)
+        yield f"{', '.join(broken)} not finite{f'; {place}' if place else ''}"
     for name, value in values.items():
-        bad = int(np.count_nonzero(~np.isfinite(value)))
-        if bad:
-            place = find_break(score, score.feeds)
-            yield f"{bad} of {value.size} attributions of input {name!r} are not finite{f'; {place}' if place else ''}"
-        elif not value.any():
+        if not value.any():
             yield f"every attribution of input {name!r} is zero: no differentiable way leads from it to the score"
+
+
+def _bad(value: np.ndarray) -> int:
+    return int(np.count_nonzero(~np.isfinite(value)))
 
 
 def _hash(value: Any) -> str:

@@ -37,7 +37,7 @@ def test_an_overflow_in_half_precision_is_told_apart() -> None:
         helper.make_node("Cast", ["root"], ["y"], name="up", to=1),
     )
     a = onnxsal.explain(proto, {"x": np.float32([[1, 2, 3]]) * 10}, target="y.sum()", verify=False)
-    assert "node 'fourth' (Mul" in a.provenance.notes[0]
+    assert "the score is not finite; at node 'fourth' (Mul" in a.provenance.notes[0]
     assert "float32" in a.provenance.notes[0]
 
 
