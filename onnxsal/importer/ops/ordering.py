@@ -28,7 +28,7 @@ def cum_prod(x: Tensor, axis: Host, *, exclusive: int = 0, reverse: int = 0) -> 
 def _running(fold: Callable[..., Tensor], neutral: int, x: Tensor, axis: int, exclusive: bool, reverse: bool) -> Tensor:
     forwards = x.flip(axis) if reverse else x
     folded = modular(lambda v: fold(v, axis, dtype=v.dtype), forwards)
-    if exclusive:  # one step late: the neutral element first, the last result left out
+    if exclusive and x.shape[axis]:  # one step late: the neutral element first, the last result left out
         first = torch.full_like(folded.narrow(axis, 0, 1), neutral)
         folded = torch.cat([first, folded.narrow(axis, 0, x.shape[axis] - 1)], axis)
     return folded.flip(axis) if reverse else folded

@@ -52,8 +52,9 @@ def _transform(signal: Tensor, length: int | None, dim: int, inverse: bool, ones
     if onesided:
         _refuse_complex(is_real)
         return torch.view_as_real(torch.fft.rfft(signal.squeeze(-1), length, dim))
-    transform = torch.fft.ifft if inverse else torch.fft.fft
-    return torch.view_as_real(transform(signal.squeeze(-1) if is_real else _as_complex(signal), length, dim))
+    if inverse:
+        return torch.view_as_real(torch.fft.ifft(_as_complex(signal), length, dim))
+    return torch.view_as_real(torch.fft.fft(signal.squeeze(-1) if is_real else _as_complex(signal), length, dim))
 
 
 def _as_complex(signal: Tensor) -> Tensor:
