@@ -41,15 +41,15 @@ def rnn(
     """Run a plain recurrent layer over a sequence, in one direction or both."""
     del hidden_size, output_sequence  # R says the first; the second only says whether Y is wanted
     names = list(activations)[: len(r)]
-    functions = _activations(names, activation_alpha, activation_beta)
-    x, (h,) = _arrange(x, r, [initial_h], layout)
+    functions = activations_of(names, activation_alpha, activation_beta)
+    x, (h,) = arrange(x, r, [initial_h], layout)
     same = {name.lower() for name in names}
     if sequence_lens is None and not clip and same in ({"tanh"}, {"relu"}):
         kernel = torch._VF.rnn_tanh if same == {"tanh"} else torch._VF.rnn_relu
         y, h = _native(kernel, x, h, _parameters(w, r, b, [0]), direction)
-        return _restore(layout, y, h)
+        return restore(layout, y, h)
     cells = [partial(_rnn_step, r[d], functions[d], clip) for d in range(len(r))]
-    return _restore(layout, *_loop(cells, _project(x, w, _total_bias(b)), [h], sequence_lens, direction))
+    return restore(layout, *loop(cells, _project(x, w, total_bias(b)), [h], sequence_lens, direction))
 
 
 def _rnn_step(r: Tensor, f: Activation, clip: float | None, x: Tensor, h: Tensor) -> tuple[Tensor]:
@@ -78,16 +78,16 @@ def gru(
     """Run a layer of gated recurrent units over a sequence, in one direction or both."""
     del hidden_size, output_sequence
     names = list(activations or ("Sigmoid", "Tanh") * len(r))
-    functions = _activations(names, activation_alpha, activation_beta)
-    x, (h,) = _arrange(x, r, [initial_h], layout)
+    functions = activations_of(names, activation_alpha, activation_beta)
+    x, (h,) = arrange(x, r, [initial_h], layout)
     usual = _are(names, ("sigmoid", "tanh")) and linear_before_reset
     if sequence_lens is None and not clip and usual:
         y, h = _native(torch._VF.gru, x, h, _parameters(w, r, b, [1, 0, 2]), direction)
-        return _restore(layout, y, h)
+        return restore(layout, y, h)
     bias, hidden_bias = _gru_biases(b, r, bool(linear_before_reset))
     step = _gru_step_linear_before_reset if linear_before_reset else _gru_step
     cells = [partial(step, r[d], hidden_bias[d], functions[2 * d : 2 * d + 2], clip) for d in range(len(r))]
-    return _restore(layout, *_loop(cells, _project(x, w, bias), [h], sequence_lens, direction))
+    return restore(layout, *loop(cells, _project(x, w, bias), [h], sequence_lens, direction))
 
 
 def _gru_biases(b: Tensor | None, r: Tensor, separate: bool) -> tuple[Tensor | None, Tensor]:
@@ -95,7 +95,7 @@ def _gru_biases(b: Tensor | None, r: Tensor, separate: bool) -> tuple[Tensor | N
     hidden = r.shape[-1]
     none = r.new_zeros(len(r), hidden)
     if b is None or not separate:
-        return _total_bias(b), none
+        return total_bias(b), none
     keep = torch.cat([b[:, 3 * hidden : 5 * hidden], none], 1)
     return b[:, : 3 * hidden] + keep, b[:, 5 * hidden :]
 
@@ -144,24 +144,30 @@ def lstm(
     """Run a layer of long short-term memory over a sequence, in one direction or both."""
     del hidden_size, output_sequence
     names = list(activations or ("Sigmoid", "Tanh", "Tanh") * len(r))
-    functions = _activations(names, activation_alpha, activation_beta)
-    x, (h, c) = _arrange(x, r, [initial_h, initial_c], layout)
+    functions = activations_of(names, activation_alpha, activation_beta)
+    x, (h, c) = arrange(x, r, [initial_h, initial_c], layout)
     usual = _are(names, ("sigmoid", "tanh", "tanh")) and not input_forget
     if sequence_lens is None and p is None and not clip and usual:
-        return _restore(layout, *_native(torch._VF.lstm, x, (h, c), _parameters(w, r, b, [0, 2, 3, 1]), direction))
-    cells = [
-        partial(_lstm_step, r[d], _peepholes(p, d), functions[3 * d : 3 * d + 3], clip, bool(input_forget))
-        for d in range(len(r))
-    ]
-    return _restore(layout, *_loop(cells, _project(x, w, _total_bias(b)), [h, c], sequence_lens, direction))
+        return restore(layout, *_native(torch._VF.lstm, x, (h, c), _parameters(w, r, b, [0, 2, 3, 1]), direction))
+    cells = [lstm_cell(partial(F.linear, weight=r[d]), p, d, functions, clip, input_forget) for d in range(len(r))]
+    return restore(layout, *loop(cells, _project(x, w, total_bias(b)), [h, c], sequence_lens, direction))
 
 
-def _peepholes(p: Tensor | None, direction: int) -> Sequence[Tensor | float]:
-    return (0.0, 0.0, 0.0) if p is None else p[direction].chunk(3)
+def lstm_cell(
+    recur: Activation,
+    p: Tensor | None,
+    direction: int,
+    functions: Sequence[Activation],
+    clip: float | None,
+    input_forget: int,
+) -> Cell:
+    """Return one direction's step; ``recur`` gives the output's share in the gates, ``p`` are the peepholes of all."""
+    peepholes = (0.0, 0.0, 0.0) if p is None else p[direction].chunk(3)
+    return partial(_lstm_step, recur, peepholes, functions[3 * direction :][:3], clip, bool(input_forget))
 
 
 def _lstm_step(
-    r: Tensor,
+    recur: Activation,
     peepholes: Sequence[Tensor | float],
     functions: Sequence[Activation],
     clip: float | None,
@@ -172,7 +178,7 @@ def _lstm_step(
 ) -> tuple[Tensor, Tensor]:
     f, g, last = functions
     to_input, to_output, to_forget = peepholes
-    i, o, forget, proposed = (x + F.linear(h, r)).chunk(4, -1)
+    i, o, forget, proposed = (x + recur(h)).chunk(4, -1)
     i = f(_clip(i + to_input * c, clip))
     forget = 1 - i if input_forget else f(_clip(forget + to_forget * c, clip))
     c = forget * c + i * g(_clip(proposed, clip))
@@ -183,19 +189,19 @@ def _lstm_step(
 # what the three have in common
 
 
-def _arrange(x: Tensor, r: Tensor, states: Sequence[Tensor | None], layout: int) -> tuple[Tensor, list[Tensor]]:
+def arrange(x: Tensor, r: Tensor, states: Sequence[Tensor | None], layout: int) -> tuple[Tensor, list[Tensor]]:
     """Return the input with the steps first, and the initial states with the directions first, zero where absent."""
     x = x.transpose(0, 1) if layout else x
     zeros = x.new_zeros(len(r), x.shape[1], r.shape[-1])
     return x, [zeros if s is None else s.transpose(0, 1) if layout else s for s in states]
 
 
-def _restore(layout: int, y: Tensor, *states: Tensor) -> tuple[Any, ...]:
+def restore(layout: int, y: Tensor, *states: Tensor) -> tuple[Any, ...]:
     """Return the outputs, which are [T, D, N, H] and [D, N, H], as the layout wants them."""
     return (y.permute(2, 0, 1, 3), *(s.transpose(0, 1) for s in states)) if layout else (y, *states)
 
 
-def _total_bias(b: Tensor | None) -> Tensor | None:
+def total_bias(b: Tensor | None) -> Tensor | None:
     return None if b is None else sum(b.chunk(2, 1))  # type: ignore[return-value]
 
 
@@ -208,7 +214,7 @@ def _clip(x: Tensor, clip: float | None) -> Tensor:
     return x.clamp(-clip, clip) if clip else x
 
 
-def _loop(
+def loop(
     cells: Sequence[Cell], projected: Sequence[Tensor], states: Sequence[Tensor], lens: Tensor | None, direction: str
 ) -> tuple[Tensor, ...]:
     """Run one cell a direction over the steps; return the outputs of all steps and the final states."""
@@ -288,7 +294,7 @@ def _are(names: Sequence[str], pattern: Sequence[str]) -> bool:
     return [name.lower() for name in names] == [*pattern] * (len(names) // len(pattern))
 
 
-def _activations(names: Sequence[str], alphas: list[float] | None, betas: list[float] | None) -> list[Activation]:
+def activations_of(names: Sequence[str], alphas: list[float] | None, betas: list[float] | None) -> list[Activation]:
     """Return the named activations; alphas and betas are handed out in order to those that take them."""
     left = [list(alphas or ()), list(betas or ())]
     chosen: list[Activation] = []
