@@ -228,7 +228,8 @@ def first_divergence(
     model: Model, arrays: Mapping[str, np.ndarray], device: str, tolerance: float
 ) -> Divergence | None:
     """Return the first node of the main graph whose output differs though its inputs agree."""
-    ours = _torch_values(model, arrays, device)
+    read = {name for node in model.graph.walk() for name in node.inputs} | {port.name for port in model.outputs}
+    ours = {name: value for name, value in _torch_values(model, arrays, device).items() if name in read}
     theirs = _runtime_values(model, arrays, [o for node in model.graph.nodes for o in node.outputs if o in ours])
     wrong: set[str] = set()
     for node in model.graph.nodes:

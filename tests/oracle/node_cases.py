@@ -39,6 +39,23 @@ def cases() -> dict[str, Any]:
         return {case.name: case for case in collect_testcases(None)}
 
 
+RANDOM = "test_bernoulli"
+TRAINING = "ai.onnx.preview.training"
+
+
+def is_ordinary(case: Any) -> bool:
+    """Say whether a case is about tensors of ordinary element types, and is neither random nor training."""
+    values = [value for inputs, outputs in case.data_sets for value in (*inputs, *outputs)]
+    if not all(isinstance(v, (np.ndarray, np.generic, onnx.TensorProto)) for v in values):
+        return False
+    arrays = [np.asarray(onnx.numpy_helper.to_array(v) if isinstance(v, onnx.TensorProto) else v) for v in values]
+    return (
+        all(a.dtype not in EXOTIC and a.dtype.kind not in "USOT" for a in arrays)
+        and not case.name.startswith(RANDOM)
+        and all(entry.domain != TRAINING for entry in case.model.opset_import)
+    )
+
+
 def fault(case: Any) -> str | None:
     """Return why the importer fails a case, or None where every output is right."""
     try:

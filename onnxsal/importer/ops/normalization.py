@@ -299,8 +299,6 @@ def dropout_7(data: Tensor, *, ratio: float = 0.5) -> tuple[Tensor, Tensor]:
 
 @op("Dropout")
 def dropout_1(data: Tensor, *, is_test: int = 0, ratio: float = 0.5) -> tuple[Tensor, Tensor]:
-    """Hand the input through where marked as a test, else set a random share of it to zero."""
-    if is_test or ratio == 0:
-        return data, torch.ones_like(data)
-    y, kept = _drop(data, ratio, None)
-    return y, kept.to(data.dtype)
+    """Hand the input through: dropout does nothing when a model answers."""
+    # files of that age say is_test=0 and mean it no more than ONNX Runtime does
+    return data, torch.ones_like(data)
