@@ -93,6 +93,12 @@ def swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     return F.silu(x) if alpha == 1 else x * torch.sigmoid(alpha * x)
 
 
+@op("SwiGLU", since=28)
+def swiglu(gate: Tensor, value: Tensor, *, alpha: float = 1.0) -> Tensor:
+    """Let a second value through a gate by the first one's swish."""
+    return swish(gate, alpha=alpha) * value
+
+
 @op("Softplus")
 def softplus(x: Tensor) -> Tensor:
     """Smooth the Relu: the logarithm of 1 + exp(x)."""

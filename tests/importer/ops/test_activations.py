@@ -62,6 +62,12 @@ def test_swish_scales_inside() -> None:
     check("Swish", [X], opset=24, alpha=1.7, gradient=True, expected=[X / (1 + np.exp(-1.7 * X))])
 
 
+@pytest.mark.parametrize("alpha", [1.0, 0.6])
+def test_swiglu(alpha: float) -> None:
+    expected = X / (1 + np.exp(-alpha * X)) * (X + 1)
+    check("SwiGLU", [X, X + 1], opset=28, alpha=alpha, gradient=True, trace=True, expected=[expected])
+
+
 def test_selu_had_rounded_constants() -> None:
     below = 1.0507 * 1.6732 * (np.exp(X) - 1)
     check("Selu", [X], opset=1, expected=[np.where(X > 0, 1.0507 * X, below).astype(np.float32)])

@@ -101,10 +101,8 @@ def test_without_a_seed_torch_decides(name: str, inputs: list[np.ndarray], optio
 
 
 def test_a_scalar_can_be_drawn() -> None:
-    node = onnx.helper.make_node(
-        "RandomNormal", [], ["y"], shape=onnx.helper.make_attribute("shape", [], attr_type=7).ints
-    )
-    node.attribute[0].type = onnx.AttributeProto.INTS
+    node = onnx.helper.make_node("RandomNormal", [], ["y"])
+    node.attribute.append(onnx.helper.make_attribute("shape", [], attr_type=onnx.AttributeProto.INTS))
     graph = onnx.helper.make_graph([node], "g", [], [onnx.ValueInfoProto(name="y")])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)])
     assert build(normalise(model))()[0].shape == ()
