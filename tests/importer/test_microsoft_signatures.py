@@ -1,0 +1,45 @@
+"""The operators of ``com.microsoft`` against the schemas that ONNX Runtime itself carries."""
+
+import inspect
+
+import numpy as np
+import onnx
+import pytest
+
+from onnxsal.importer.lookup import default_lookup
+
+DOMAIN = "com.microsoft"
+PYBIND = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+
+
+def _schemas():
+    return {schema.name: schema for schema in PYBIND.get_all_operator_schema() if schema.domain == DOMAIN}
+
+
+SCHEMAS = _schemas()
+OPERATORS = [operator for operator, _ in default_lookup() if operator.domain == DOMAIN]
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.name)
+def test_signature_is_the_schema(operator):
+    schema = SCHEMAS[operator.name]
+    assert set(operator.attributes) == set(schema.attributes)
+    for name, attribute in schema.attributes.items():
+        assert _same_default(operator.attributes[name], attribute), f"{name}: {operator.attributes[name]}"
+    variadic = any(str(i.option).endswith("Variadic") for i in schema.inputs)
+    assert (operator.max_inputs is None) == variadic
+    assert variadic or operator.max_inputs == schema.max_input
+    assert operator.min_inputs <= schema.min_input
+    assert operator.several == (schema.max_output > 1)
+
+
+def _same_default(ours, attribute):
+    if attribute.required:
+        return ours is inspect.Parameter.empty
+    proto = onnx.AttributeProto.FromString(attribute._default_value)
+    if proto.type == onnx.AttributeProto.UNDEFINED:
+        return ours is None
+    theirs = onnx.helper.get_attribute_value(proto)
+    if isinstance(theirs, float):
+        return np.float32(ours) == np.float32(theirs)
+    return ours == (theirs.decode() if isinstance(theirs, bytes) else theirs)
