@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
 from onnxsal.importer.operator import op
 from onnxsal.importer.ops.quantization import dynamic_quantize_linear
-from onnxsal.importer.ops.recurrent import activations_of, arrange, loop, lstm_cell, restore, total_bias
+from onnxsal.importer.ops.recurrent import Cell, activations_of, arrange, loop, lstm_cell, restore, total_bias
 from onnxsal.importer.quantised import exact, load
 
 
@@ -42,12 +43,24 @@ def dynamic_quantize_lstm(
     functions = activations_of(names, activation_alpha, activation_beta)
     x, (h, c) = arrange(x, r.transpose(1, 2), [initial_h, initial_c], 0)
     bias = total_bias(b)
-    from_input = [Product(w[d], w_scale[d], w_zero_point[d]) for d in directions]
+    projected = [Product(w[d], w_scale[d], w_zero_point[d])(x) for d in directions]
     from_state = [Product(r[d], r_scale[d], r_zero_point[d]) for d in directions]
-    projected = [from_input[d](x) + (0.0 if bias is None else bias[d]) for d in directions]
-    cells = [lstm_cell(from_state[d], p, d, functions, clip, input_forget) for d in directions]
+    cells = [
+        partial(
+            _step,
+            lstm_cell(lambda h: h.new_zeros(()), p, d, functions, clip, input_forget),
+            from_state[d],
+            0.0 if bias is None else bias[d],
+        )
+        for d in directions
+    ]
     y, h, c = loop(cells, projected, [h, c], sequence_lens, direction)
     return restore(0, y, h, c)
+
+
+def _step(cell: Cell, recur: Product, bias: Tensor | float, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    """Run a cell on the sum of its shares, added up in ONNX Runtime's order: the next step rounds what comes out."""
+    return cell((x + recur(h)) + bias, h, c)
 
 
 class Product:
