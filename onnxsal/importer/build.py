@@ -140,14 +140,14 @@ class _Builder:
                 name,
                 on_host=operator.wants_host(i),
                 beside_tensors=tensors,
-                carried=moves or i in operator.takes_carried,
+                carried=moves or operator.carries(i),
             )
             for i, name in enumerate(node.inputs)
         )
         keywords = {name: self._attribute(value, name) for name, value in self._known_attributes(node, operator)}
         if operator.counts_outputs:
             keywords["n_outputs"] = len(node.outputs)
-        if operator.stores:
+        if operator.stores is not None:
             keywords["stored"] = self._stored_type(node, operator)
         self._carry_on(node, keywords.get("stored"))
         settled = tensors and all(self._is_settled(name, operator.wants_host(i)) for i, name in enumerate(node.inputs))
@@ -159,7 +159,7 @@ class _Builder:
         if node.attributes.get("output_dtype"):
             return numpy_dtype(node.attributes["output_dtype"]).name
         zero_point = node.inputs[operator.zero_point :][:1] if operator.zero_point is not None else ()
-        return self._type_of(zero_point[0]) if zero_point and zero_point[0] else operator.stores
+        return self._type_of(zero_point[0]) if zero_point and zero_point[0] else operator.stores or None
 
     def _type_of(self, name: str) -> str | None:
         if name in self.source.constants:

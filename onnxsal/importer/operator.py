@@ -11,7 +11,8 @@ a numpy array: the shape of a Reshape, the axes of a reduction. The return annot
 ``tuple[...]`` where the schema has several outputs; ``Host`` for shapes; ``list`` for a sequence. `AsIs` leaves an
 argument as it comes. A keyword-only parameter ``n_outputs`` is handed the number of outputs the node declares;
 one called ``stored`` the element type in which the file stores the first output, which is then carried as floats (None
-where only the run can tell). The default of ``stored`` is the type where no input ``y_zero_point`` says another.
+where only the run can tell). The default of ``stored`` is the type where no input ``y_zero_point`` says another; an
+empty default says that without that input the output is not quantised.
 
 `on_host` gives an operator a second body for host values, `layer` a native module for constant weights.
 """
@@ -76,6 +77,7 @@ class Operator:
         self.counts_outputs = self.attributes.pop("n_outputs", None) is not None
         self.stores: str | None = self.attributes.pop("stored", None)
         self.takes_carried = frozenset(i for i, p in enumerate(positional) if hints.get(p.name) == Carried)
+        self.carries_from = len(positional) if rest and hints.get(rest) == Carried else None
         names = [p.name for p in positional]
         self.zero_point = names.index("y_zero_point") if "y_zero_point" in names else None
         self.max_inputs = None if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(positional)
@@ -91,6 +93,10 @@ class Operator:
     def keeps(self, position: int) -> bool:
         """Say whether the input at ``position`` is handed over as it comes."""
         return position in self.kept_parameters or (self.keeps_from is not None and position >= self.keeps_from)
+
+    def carries(self, position: int) -> bool:
+        """Say whether the input at ``position`` may be quantised numbers carried as floats."""
+        return position in self.takes_carried or (self.carries_from is not None and position >= self.carries_from)
 
     def __call__(self, *inputs: Value, **attributes: Any) -> Any:
         data = [v for i, v in enumerate(inputs) if i not in self.host_parameters]

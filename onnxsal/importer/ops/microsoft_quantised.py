@@ -1,0 +1,477 @@
+"""Quantised operators of ``com.microsoft``: exact forward, gradients straight through the rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from onnxsal.errors import ImportFault
+from onnxsal.importer.operator import Carried, layer, op
+from onnxsal.importer.ops.pooling import average_pool
+from onnxsal.importer.ops.quantization import (
+    dequantize_linear_13,
+    dynamic_quantize_linear,
+    qlinear_conv,
+    quantize_linear_13,
+)
+from onnxsal.importer.quantised import exact, load, quantise, store
+
+DOMAIN = "com.microsoft"
+
+
+@op("QuantizeLinear", domain=DOMAIN)
+def quantize_linear(
+    x: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor | None = None,
+    *,
+    axis: int | None = None,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Divide by the scale and round to a narrow type, per tensor or per slice."""
+    return quantize_linear_13(x, y_scale, y_zero_point, axis=1 if axis is None else axis, stored=stored)
+
+
+@op("DequantizeLinear", domain=DOMAIN)
+def dequantize_linear(
+    x: Carried, x_scale: Tensor, x_zero_point: Tensor | None = None, *, axis: int | None = None
+) -> Tensor:
+    """Turn narrow numbers back to floats: subtract the zero point, multiply by the scale."""
+    return dequantize_linear_13(x, x_scale, x_zero_point, axis=1 if axis is None else axis)
+
+
+def _shifted(x: Tensor, zero_point: Tensor | None) -> Tensor:
+    return load(x) if zero_point is None else load(x) - load(zero_point)
+
+
+def _real(x: Tensor, scale: Tensor, zero_point: Tensor | None) -> Tensor:
+    """Return the floats that quantised numbers stand for."""
+    return _shifted(x, zero_point) * scale
+
+
+def _rounded(scaled: Tensor, zero_point: Tensor | None, stored: str | None) -> Tensor:
+    """Round what was divided by its scale; carried where the type is known beforehand."""
+    kind = stored or str(torch.uint8 if zero_point is None else zero_point.dtype).removeprefix("torch.")
+    carried = quantise(scaled, zero_point, kind)
+    return carried if stored else store(carried, kind)
+
+
+def _unsigned_by_default(x: Tensor, x_zero_point: Tensor | None, y_zero_point: Tensor | None) -> None:
+    """Refuse signed numbers where no zero point says that the result is signed, too."""
+    signed = x.dtype == torch.int8 or (x_zero_point is not None and x_zero_point.dtype == torch.int8)
+    if y_zero_point is None and signed:
+        raise ImportFault("8-bit signed results need a zero point", hint="add one of zero")
+
+
+@op("QLinearAdd", domain=DOMAIN)
+def qlinear_add(
+    a: Carried,
+    a_scale: Tensor,
+    a_zero_point: Tensor | None,
+    b: Carried,
+    b_scale: Tensor,
+    b_zero_point: Tensor | None,
+    c_scale: Tensor,
+    y_zero_point: Tensor | None = None,
+    *,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Add 8-bit numbers of different scales and round the sum."""
+    _unsigned_by_default(a, a_zero_point, y_zero_point)
+    total = _shifted(a, a_zero_point) * (a_scale / c_scale) + _shifted(b, b_zero_point) * (b_scale / c_scale)
+    return _rounded(total, y_zero_point, stored)
+
+
+@op("QLinearMul", domain=DOMAIN)
+def qlinear_mul(
+    a: Carried,
+    a_scale: Tensor,
+    a_zero_point: Tensor | None,
+    b: Carried,
+    b_scale: Tensor,
+    b_zero_point: Tensor | None,
+    c_scale: Tensor,
+    y_zero_point: Tensor | None = None,
+    *,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Multiply 8-bit numbers and round the product."""
+    _unsigned_by_default(a, a_zero_point, y_zero_point)
+    product = _shifted(a, a_zero_point) * _shifted(b, b_zero_point)
+    return _rounded(product * (a_scale * b_scale / c_scale), y_zero_point, stored)
+
+
+@op("QLinearLeakyRelu", domain=DOMAIN)
+def qlinear_leaky_relu(
+    x: Carried,
+    x_scale: Tensor,
+    x_zero_point: Tensor | None,
+    y_scale: Tensor,
+    y_zero_point: Tensor | None = None,
+    *,
+    alpha: float = 0.01,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """LeakyRelu of 8-bit numbers."""
+    _unsigned_by_default(x, x_zero_point, y_zero_point)
+    return _rounded(F.leaky_relu(_real(x, x_scale, x_zero_point), alpha) / y_scale, y_zero_point, stored)
+
+
+@op("QLinearSigmoid", domain=DOMAIN)
+def qlinear_sigmoid(
+    x: Carried,
+    x_scale: Tensor,
+    x_zero_point: Tensor | None,
+    y_scale: Tensor,
+    y_zero_point: Tensor | None = None,
+    *,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Sigmoid of 8-bit numbers."""
+    _unsigned_by_default(x, x_zero_point, y_zero_point)
+    return _rounded(torch.sigmoid(_real(x, x_scale, x_zero_point)) / y_scale, y_zero_point, stored)
+
+
+@op("QLinearSoftmax", domain=DOMAIN)
+def qlinear_softmax(
+    x: Carried,
+    x_scale: Tensor,
+    x_zero_point: Tensor | None,
+    y_scale: Tensor,
+    y_zero_point: Tensor,
+    *,
+    axis: int = -1,
+    opset: int,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Softmax of 8-bit numbers: along one axis, or below opset 13 over all axes from that one on."""
+    real = _real(x, x_scale, x_zero_point)
+    if opset >= 13:
+        chances = torch.softmax(real, axis)
+    else:
+        chances = torch.softmax(real.flatten(axis % real.dim()), -1).reshape(real.shape)
+    return _rounded(chances / y_scale, y_zero_point, stored)
+
+
+@op("QLinearWhere", domain=DOMAIN)
+def qlinear_where(
+    condition: Tensor,
+    x: Carried,
+    x_scale: Tensor,
+    x_zero_point: Tensor,
+    y: Carried,
+    y_scale: Tensor,
+    other_zero_point: Tensor,
+    z_scale: Tensor,
+    y_zero_point: Tensor,
+    *,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Choose between 8-bit numbers of different scales."""
+    chosen = torch.where(condition, _real(x, x_scale, x_zero_point), _real(y, y_scale, other_zero_point))
+    return _rounded(chosen / z_scale, y_zero_point, stored)
+
+
+@op("QLinearConcat", domain=DOMAIN)
+def qlinear_concat(
+    y_scale: Tensor, y_zero_point: Tensor, *inputs: Carried, axis: int, stored: str | None = "uint8"
+) -> Tensor:
+    """Put 8-bit tensors of different scales one behind the other."""
+    parts = [_real(*inputs[i : i + 3]) for i in range(0, len(inputs), 3)]
+    return _rounded(torch.cat(parts, axis) / y_scale, y_zero_point, stored)
+
+
+# pooling and convolution
+
+
+def _channels_first(run: Callable[[Tensor], Tensor], x: Tensor, channels_last: int) -> Tensor:
+    """Run something that wants the channels behind the batch, wherever they are."""
+    return run(x.movedim(-1, 1)).movedim(1, -1) if channels_last else run(x)
+
+
+@op("QLinearGlobalAveragePool", domain=DOMAIN)
+def qlinear_global_average_pool(
+    x: Carried,
+    x_scale: Tensor,
+    x_zero_point: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor,
+    *,
+    channels_last: int = 0,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Average each whole feature map of 8-bit numbers."""
+    axes = list(range(1, x.dim() - 1)) if channels_last else list(range(2, x.dim()))
+    count = 1
+    for axis in axes:
+        count = count * x.shape[axis]
+    total = _shifted(x, x_zero_point).sum(axes, keepdim=True)
+    return _rounded(total * (x_scale / (y_scale * count)), y_zero_point, stored)
+
+
+@op("QLinearAveragePool", domain=DOMAIN)
+def qlinear_average_pool(
+    x: Carried,
+    x_scale: Tensor,
+    x_zero_point: Tensor | None,
+    y_scale: Tensor,
+    y_zero_point: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    channels_last: int = 0,
+    count_include_pad: int = 0,
+    kernel_shape: list[int],
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Average each window of 8-bit numbers."""
+    _unsigned_by_default(x, x_zero_point, y_zero_point)
+
+    def pool(real: Tensor) -> Tensor:
+        return average_pool(
+            real, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad, pads=pads, strides=strides,
+        )  # fmt: skip
+
+    real = _channels_first(pool, _real(x, x_scale, x_zero_point), channels_last)
+    return _rounded(real / y_scale, y_zero_point, stored)
+
+
+@op("QLinearConv", domain=DOMAIN)
+def qlinear_conv_microsoft(
+    x: Carried,
+    x_scale: Tensor,
+    x_zero_point: Tensor,
+    w: Carried,
+    w_scale: Tensor,
+    w_zero_point: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor,
+    b: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    channels_last: int = 0,
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+    stored: str | None = "uint8",
+) -> Tensor:
+    """Convolve 8-bit numbers exactly, with the channels first or last, and round the result to 8 bits."""
+
+    def convolve(first: Tensor) -> Tensor:
+        return qlinear_conv(
+            first, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, b,
+            auto_pad=auto_pad, dilations=dilations, group=group, pads=pads, strides=strides, stored=stored,
+        )  # fmt: skip
+
+    return _channels_first(convolve, x, channels_last)
+
+
+# products
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply matrices of small whole numbers exactly."""
+    a, b = exact(a.shape[-1], a, b)
+    return torch.matmul(a, b)
+
+
+@op("MatMulIntegerToFloat", domain=DOMAIN)
+def matmul_integer_to_float(
+    a: Carried,
+    b: Carried,
+    a_scale: Tensor,
+    b_scale: Tensor,
+    a_zero_point: Tensor | None = None,
+    b_zero_point: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Multiply 8-bit matrices exactly, then scale to floats and add a bias."""
+    y = _product(_shifted(a, a_zero_point), _shifted(b, b_zero_point)).to(a_scale.dtype) * (a_scale * b_scale)
+    return y if bias is None else y + bias
+
+
+@op("DynamicQuantizeMatMul", domain=DOMAIN)
+def dynamic_quantize_matmul(
+    a: Tensor, b: Carried, b_scale: Tensor, b_zero_point: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    """Round a matrix to 8 bits as it comes, multiply it by one of 8 bits, and add a bias."""
+    rounded, a_scale, a_zero_point = dynamic_quantize_linear(a)
+    return matmul_integer_to_float(rounded, b, a_scale, b_scale, a_zero_point, b_zero_point, bias)
+
+
+@op("MatMulInteger16", domain=DOMAIN, gradient=False)
+def matmul_integer_16(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply matrices of 16-bit numbers to 32-bit sums."""
+    return torch.matmul(a.long(), b.long()).to(torch.int32)
+
+
+@op("QGemm", domain=DOMAIN)
+def qgemm(
+    a: Carried,
+    a_scale: Tensor,
+    a_zero_point: Tensor,
+    b: Carried,
+    b_scale: Tensor,
+    b_zero_point: Tensor,
+    c: Tensor | None = None,
+    y_scale: Tensor | None = None,
+    y_zero_point: Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+    stored: str | None = "",
+) -> Tensor:
+    """Multiply 8-bit matrices exactly, add whole numbers, and scale to floats or round to 8 bits."""
+    left, right = _shifted(a, a_zero_point), load(b)
+    right = (right.t() if transB else right) - load(b_zero_point)
+    total = _product(left.t() if transA else left, right).double()
+    if c is not None:
+        total = total + c
+    real = total.to(a_scale.dtype) * (alpha * a_scale * b_scale)
+    return real if y_scale is None else _rounded(real / y_scale, y_zero_point, stored)
+
+
+# weights in blocks of few bits
+
+
+def _unpacked(packed: Tensor, bits: int) -> Tensor:
+    """Return the numbers a tensor of bytes holds, the lowest bits first, along the last axis."""
+    if bits == 8:
+        return packed
+    shifts = torch.arange(0, 8, bits, device=packed.device, dtype=torch.uint8)
+    numbers: Tensor = (packed.unsqueeze(-1) >> shifts) & (2**bits - 1)
+    return numbers.flatten(-2)
+
+
+@op("MatMulNBits", domain=DOMAIN)
+def matmul_nbits(
+    a: Tensor,
+    b: Tensor,
+    scales: Tensor,
+    zero_points: Tensor | None = None,
+    g_idx: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    K: int,
+    N: int,
+    accuracy_level: int = 0,
+    bits: int = 4,
+    block_size: int,
+    weight_prepacked: int = 0,
+) -> Tensor:
+    """Multiply by a matrix that is stored in blocks of few bits, each with a scale and a zero point."""
+    del accuracy_level  # allows a coarser product, and does not ask for one
+    weight = block_weight(b, scales, zero_points, g_idx, K=K, N=N, bits=bits, block_size=block_size,
+                          weight_prepacked=weight_prepacked)  # fmt: skip
+    return F.linear(a, weight.to(a.dtype), bias)
+
+
+def block_weight(
+    b: Tensor,
+    scales: Tensor,
+    zero_points: Tensor | None,
+    g_idx: Tensor | None,
+    *,
+    K: int,
+    N: int,
+    bits: int,
+    block_size: int,
+    weight_prepacked: int = 0,
+) -> Tensor:
+    """Return the matrix, one row for each output."""
+    if weight_prepacked:
+        raise ImportFault("weights packed for one kind of processor cannot be read", hint="export them unpacked")
+    if bits not in {2, 4, 8}:
+        raise ImportFault(f"weights of {bits} bits are not supported", hint="2, 4 and 8 are")
+    blocks = -(-K // block_size)
+    numbers = _unpacked(b.reshape(N, -1), bits)[:, : blocks * block_size].to(scales.dtype)
+    shift = _zero_points(zero_points, N, blocks, bits, scales.dtype)
+    scale = scales.reshape(N, blocks)
+    if g_idx is not None:  # the columns were sorted by another order of blocks
+        owner = g_idx.long()
+        return (numbers[:, :K] - (shift[:, owner] if isinstance(shift, Tensor) else shift)) * scale[:, owner]
+    spread = numbers.reshape(N, blocks, block_size) - (shift.unsqueeze(-1) if isinstance(shift, Tensor) else shift)
+    return (spread * scale.unsqueeze(-1)).reshape(N, -1)[:, :K]
+
+
+def _zero_points(given: Tensor | None, rows: int, blocks: int, bits: int, dtype: torch.dtype) -> Tensor | float:
+    """Return each block's zero point: the middle of the range where none is given."""
+    if given is None:
+        return float(2 ** (bits - 1))
+    if given.is_floating_point():
+        return given.reshape(rows, blocks)
+    return _unpacked(given.reshape(rows, -1), bits)[:, :blocks].to(dtype)
+
+
+@layer(matmul_nbits)
+def matmul_nbits_layer(
+    b: Tensor,
+    scales: Tensor,
+    zero_points: Tensor | None = None,
+    g_idx: Tensor | None = None,
+    bias: nn.Parameter | None = None,
+    *,
+    K: int,
+    N: int,
+    accuracy_level: int = 0,
+    bits: int = 4,
+    block_size: int,
+    weight_prepacked: int = 0,
+) -> nn.Module | None:
+    """Use a linear layer over the unpacked weights where they are constant."""
+    del accuracy_level
+    weight = block_weight(b, scales, zero_points, g_idx, K=K, N=N, bits=bits, block_size=block_size,
+                          weight_prepacked=weight_prepacked)  # fmt: skip
+    module = nn.Linear(K, N, bias=bias is not None, device="meta")
+    module.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    if bias is not None:
+        module.bias = bias
+    return module
+
+
+@op("GatherBlockQuantized", domain=DOMAIN)
+def gather_block_quantized(
+    data: Tensor,
+    indices: Tensor,
+    scales: Tensor,
+    zero_points: Tensor | None = None,
+    *,
+    bits: int = 4,
+    block_size: int = 128,
+    gather_axis: int = 0,
+    quantize_axis: int = 1,
+) -> Tensor:
+    """Pick slices of a table that is stored in blocks of few bits, each with a scale and a zero point."""
+    gather_axis, quantize_axis = gather_axis % data.dim(), quantize_axis % data.dim()
+    packed = data.dtype == torch.uint8 and scales.shape[quantize_axis] * block_size > data.shape[quantize_axis]
+    in_bytes = data.dtype == torch.uint8 and (packed or bits == 8)  # not a tensor of 4-bit numbers
+    middle = 2 ** (bits - 1) if in_bytes and zero_points is None else 0
+    numbers = _picked(data, indices, gather_axis)
+    scale = _picked(scales, indices, gather_axis)
+    shift = None if zero_points is None else _picked(zero_points, indices, gather_axis)
+    axis = quantize_axis + (indices.dim() - 1 if quantize_axis > gather_axis else 0)
+    if packed and bits < 8:
+        numbers = _unpacked(numbers, bits)
+        shift = None if shift is None else _unpacked(shift, bits).narrow(axis, 0, scale.shape[axis])
+    width = numbers.shape[axis]
+    scale = scale.repeat_interleave(block_size, axis).narrow(axis, 0, width)
+    real = numbers.to(scale.dtype) - middle
+    if shift is not None:
+        real = real - shift.to(scale.dtype).repeat_interleave(block_size, axis).narrow(axis, 0, width)
+    return real * scale
+
+
+def _picked(table: Tensor, indices: Tensor, axis: int) -> Tensor:
+    """Return slices of a table; an index below zero counts from the end."""
+    places = torch.where(indices < 0, indices + table.shape[axis], indices)
+    picked = table.index_select(axis, places.reshape(-1))
+    return picked.reshape(*table.shape[:axis], *indices.shape, *table.shape[axis + 1 :])
