@@ -98,7 +98,7 @@ class Lookup:
                 yield operator, self._providers[key]
 
 
-HOW_TO_ADD = "a plugin can add it in one function: see `onnxsal plugin new --kind operator` and docs/plugins.md"
+HOW_TO_ADD = "a plugin can add it in one function: docs/plugins.md shows how"
 
 
 def _declared(module: ModuleType) -> Iterator[Operator]:
