@@ -42,6 +42,13 @@ class _Module:
         source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
         self.tree = ast.parse(source)
         self.functions = {f.name: f for f in self.tree.body if isinstance(f, ast.FunctionDef)}
+        self.constants = {
+            target.id: statement.value.value
+            for statement in self.tree.body
+            if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
+            for target in statement.targets
+            if isinstance(target, ast.Name)
+        }
 
     def declarations(self) -> Iterator[tuple[str, str, int, str]]:
         """Yield name, domain, first opset and summary."""
@@ -49,10 +56,10 @@ class _Module:
             summary = (ast.get_docstring(function) or "").split("\n")[0]
             for decorator in function.decorator_list:
                 if _is_op(decorator):
-                    yield from _declaration(decorator, {}, summary)
+                    yield from _declaration(decorator, self.constants, summary)
         for statement in self.tree.body:
             if not isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
-                yield from self._made_by(statement, {}, "", ())
+                yield from self._made_by(statement, self.constants, "", ())
 
     def _made_by(
         self, code: ast.AST, known: Mapping[str, Any], summary: str, within: tuple[str, ...]
@@ -62,7 +69,7 @@ class _Module:
             if _is_op(call):
                 yield from _declaration(call, known, summary)
             elif isinstance(call, ast.Call) and (function := self._called(call)) and function.name not in within:
-                inner = _bound(function, call, known)
+                inner = self.constants | _bound(function, call, known)
                 for statement in function.body:
                     yield from self._made_by(
                         statement, inner, inner.get("summary") or summary, (*within, function.name)

@@ -98,7 +98,8 @@ class Inspection:
     def meta(self) -> dict[str, Any]:
         """The facts as plain JSON values."""
         facts = asdict(self)
-        return facts | {"supported": not self.missing, "hint": HOW_TO_ADD if self.missing else None}
+        more = {"nodes_in_all": self.nodes, "supported": not self.missing}
+        return facts | more | {"hint": HOW_TO_ADD if self.missing else None}
 
 
 def inspect(model: Model, lookup: Lookup | None = None) -> Inspection:

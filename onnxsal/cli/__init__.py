@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 import onnxsal
-from onnxsal.cli._faults import exit_code
+from onnxsal.cli._faults import OutputClosed, exit_code
 from onnxsal.cli._messages import Messages, hushed
 
 
@@ -49,11 +49,18 @@ class Commands(click.Group):
             raise UsageError(f"no command {args[0]!r}", hint=f"{nearest(args[0], names())} (see `onnxsal --help`)")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click itself would take a reader gone away for a fault."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise OutputClosed from None
+
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> NoReturn:
         """Run a command line and leave with its exit code."""
-        args = sys.argv[1:] if args is None else list(args)
+        args = sys.argv[1:] if args is None else [*args]  # here `list` may be the command
         extra = {"obj": Messages(as_json="--json" in args), **extra, "standalone_mode": False}
         with hushed(args):
             sys.exit(exit_code(extra["obj"], lambda: super(Commands, self).main(args, prog_name or "onnxsal", **extra)))

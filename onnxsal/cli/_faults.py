@@ -26,6 +26,10 @@ REPORT = "this is a fault in onnxsal, please report it with this traceback"
 ALLOCATORS = ("DefaultCPUAllocator", "not enough memory", "Failed to allocate memory", "bad_alloc")
 
 
+class OutputClosed(Exception):
+    """Whoever read our output has gone away."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """A fault as it is told: where, what, what next."""
@@ -42,7 +46,7 @@ def exit_code(messages: Messages, work: Callable[[], Any]) -> int:
     try:
         result = work()
         sys.stdout.flush()  # a full disk or a reader gone away shows here, not after we said 0
-    except BrokenPipeError:
+    except (OutputClosed, BrokenPipeError):
         _forget_stdout()
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.exceptions.Abort):

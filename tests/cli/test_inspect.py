@@ -1,0 +1,53 @@
+"""``onnxsal inspect``."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+from onnx import helper
+
+from tests import models_for_tests as tiny
+
+
+def test_it_tells_ports_operators_and_gradients(run):
+    result = run("inspect", "model.onnx")
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "input x float32 [batch, 4]" in lines
+    assert "output logits float32 [batch, 3]" in lines
+    assert "parameters 12 (48 bytes)" in lines
+    assert any(line.startswith("MatMul 1 1 yes onnxsal") for line in lines)
+    assert "logits x" in lines
+
+
+def test_json_carries_the_same_facts(run, folder):
+    found = json.loads(run("inspect", "model.onnx", "--json").stdout)
+    assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 4]}]
+    assert found["size"] == (folder / "model.onnx").stat().st_size
+    assert found["opset"] == {"": 17}
+    assert found["supported"] is True
+    assert [use["name"] for use in found["operators"]] == ["MatMul"]
+
+
+def test_nodes_are_named_where_asked_for(run):
+    assert "classify" not in run("inspect", "model.onnx").stdout
+    assert "classify" in run("inspect", "model.onnx", "--nodes").stdout
+
+
+def test_unsupported_operators_are_told_and_no_fault(run, folder):
+    nodes = [helper.make_node("Whirl", ["x"], ["y"], name="turn", domain="com.example")]
+    onnx.save(tiny.model(nodes, [("x", tiny.FLOAT, [2])], [("y", tiny.FLOAT, [2])]), folder / "odd.onnx")
+    result = run("inspect", "odd.onnx")
+    assert result.exit_code == 0
+    assert "node 'turn': Whirl of domain 'com.example' is unknown" in result.stdout
+    found = json.loads(run("inspect", "odd.onnx", "--json").stdout)
+    assert found["supported"] is False
+    assert found["gradients"] == [{"output": "y", "reaches": [], "cut": "node 'turn' (com.example.Whirl, opset 1)"}]
+
+
+def test_what_is_no_model_is_a_fault(run, folder):
+    (folder / "text.onnx").write_text("this is no model")
+    result = run("inspect", "text.onnx")
+    assert result.exit_code == 3
+    assert result.stdout == ""
