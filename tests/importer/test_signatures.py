@@ -16,6 +16,9 @@ from onnxsal.importer.build import MEANINGLESS
 from onnxsal.importer.lookup import default_lookup
 from onnxsal.importer.operator import Operator
 
+OLDER_IN_ONNX_RUNTIME = {"LayerNormalization"}
+"""Operators that ONNX Runtime writes into the standard domain of opsets that do not know them yet."""
+
 VARIADIC = defs.OpSchema.FormalParameterOption.Variadic
 
 
@@ -106,7 +109,8 @@ def test_operators_begin_at_an_opset_that_exists() -> None:
     versions = _schema_versions()
     for operator, _ in default_lookup():
         known = versions.get((operator.domain, operator.name))
-        assert known is None or operator.since >= min(known), f"{operator} begins before ONNX knew it"
+        older = operator.domain == "" and operator.name in OLDER_IN_ONNX_RUNTIME
+        assert known is None or older or operator.since >= min(known), f"{operator} begins before ONNX knew it"
 
 
 def test_standard_operators_are_all_served() -> None:

@@ -1,0 +1,146 @@
+"""Normalisations that ONNX Runtime knows beyond the standard: with a shortcut, with embeddings, by root mean square."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from onnxsal.importer.operator import layer, op
+from onnxsal.importer.ops.normalization import layer_norm_layer, layer_normalization
+
+DOMAIN = "com.microsoft"
+
+
+@op("LayerNormalization")
+def layer_normalization_1(
+    x: Tensor,
+    scale: Tensor,
+    b: Tensor | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+    n_outputs: int = 1,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Normalise the last axes of each example: ONNX Runtime's own operator, older than the standard's."""
+    return layer_normalization(x, scale, b, axis=axis, epsilon=epsilon, stash_type=stash_type, n_outputs=n_outputs)
+
+
+layer(layer_normalization_1)(layer_norm_layer)
+
+
+def _by_root_mean_square(x: Tensor, scale: Tensor, axis: int, epsilon: float) -> tuple[Tensor, Tensor]:
+    """Divide by the root of the mean square; return what it was divided by, too (its inverse)."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    axes = tuple(range(axis % x.dim(), x.dim()))
+    inverse = torch.rsqrt(wide.square().mean(axes, keepdim=True) + epsilon)
+    return (wide * inverse * scale.to(wide.dtype)).to(x.dtype), inverse
+
+
+@op("SimplifiedLayerNormalization")
+def simplified_layer_normalization(
+    x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Divide the last axes of each example by the root of their mean square."""
+    del stash_type  # the statistics are never narrower than the input
+    return _by_root_mean_square(x, scale, axis, epsilon)
+
+
+@op("SkipLayerNormalization", domain=DOMAIN)
+def skip_layer_normalization(
+    input: Tensor,
+    skip: Tensor,
+    gamma: Tensor,
+    beta: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    epsilon: float = 1e-12,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Add a shortcut (and a bias), then normalise the last axis."""
+    total = input + skip if bias is None else input + bias + skip
+    y = F.layer_norm(total, gamma.shape, gamma, beta, epsilon)
+    variance, mean = torch.var_mean(total, -1, correction=0, keepdim=True)
+    return y, mean, torch.rsqrt(variance + epsilon), total
+
+
+@op("SkipSimplifiedLayerNormalization", domain=DOMAIN)
+def skip_simplified_layer_normalization(
+    input: Tensor, skip: Tensor, gamma: Tensor, bias: Tensor | None = None, *, epsilon: float = 1e-12
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """Add a shortcut (and a bias), then divide the last axis by the root of its mean square."""
+    total = input + skip if bias is None else input + bias + skip
+    y, inverse = _by_root_mean_square(total, gamma, -1, epsilon)
+    return y, None, inverse, total
+
+
+@op("EmbedLayerNormalization", domain=DOMAIN)
+def embed_layer_normalization(
+    input_ids: Tensor,
+    segment_ids: Tensor | None,
+    word_embedding: Tensor,
+    position_embedding: Tensor,
+    segment_embedding: Tensor | None,
+    gamma: Tensor,
+    beta: Tensor,
+    mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+    *,
+    epsilon: float = 1e-12,
+    mask_index_type: int | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Look up and add the embeddings of words, places and segments, then normalise the sum."""
+    del mask_index_type  # says the second output's type, which has one form only here
+    places = torch.arange(input_ids.shape[1], device=input_ids.device) if position_ids is None else position_ids
+    total = F.embedding(input_ids, word_embedding) + F.embedding(places, position_embedding)
+    if segment_ids is not None and segment_embedding is not None:
+        total = total + F.embedding(segment_ids, segment_embedding)
+    return F.layer_norm(total, gamma.shape, gamma, beta, epsilon), _lengths(input_ids, mask), total
+
+
+def _lengths(input_ids: Tensor, mask: Tensor | None) -> Tensor:
+    """Return how many places of each example count; zero where no mask says it."""
+    if mask is None:
+        return torch.zeros(input_ids.shape[0], dtype=torch.int32, device=input_ids.device)
+    return (mask == 1).sum(1).to(torch.int32)
+
+
+@op("GroupNorm", domain=DOMAIN)
+def group_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    *,
+    activation: int,
+    channels_last: int = 1,
+    epsilon: float = 1e-5,
+    groups: int,
+) -> Tensor:
+    """Normalise groups of channels together, then let values through by their logistic function if asked."""
+    first = x.movedim(-1, 1) if channels_last else x
+    y = F.group_norm(first, groups, gamma.to(x.dtype), beta.to(x.dtype), epsilon)
+    y = F.silu(y) if activation else y
+    return y.movedim(1, -1) if channels_last else y
+
+
+@op("SkipGroupNorm", domain=DOMAIN)
+def skip_group_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    skip: Tensor,
+    bias: Tensor | None = None,
+    *,
+    activation: int,
+    channels_last: int = 1,
+    epsilon: float = 1e-5,
+    groups: int,
+) -> tuple[Tensor, Tensor]:
+    """Add a shortcut (and a bias), then normalise groups of channels together."""
+    shape = (-1,) if channels_last else (-1, *[1] * (x.dim() - 2))
+    spread = skip.reshape(skip.shape[0], *[1] * (x.dim() - 2), -1) if skip.dim() == 2 and channels_last else skip
+    total = x + spread if bias is None else x + spread + bias.reshape(shape)
+    y = group_norm(
+        total, gamma, beta, activation=activation, channels_last=channels_last, epsilon=epsilon, groups=groups
+    )
+    return y, total
