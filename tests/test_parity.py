@@ -140,3 +140,33 @@ def test_half_precision_is_given_more_room() -> None:
     )
     assert parity.default_tolerance(onnxsal.load(half)) == 1e-2
     assert parity.default_tolerance(onnxsal.load(chain())) == 1e-3
+
+
+def test_rounding_to_8_bits_is_given_room() -> None:
+    scale = np.array(0.1, np.float32)
+    nodes = [onnx.helper.make_node("QuantizeLinear", ["x", "scale"], ["y"])]
+    model = tiny.model(
+        nodes, [("x", tiny.FLOAT, ["N", 3])], [("y", onnx.TensorProto.UINT8, ["N", 3])], {"scale": scale}
+    )
+    assert parity.default_tolerance(onnxsal.load(model)) == parity.ROUNDING_TOLERANCE
+
+
+def test_an_answer_that_hangs_on_the_last_bit_is_not_held_against_us() -> None:
+    """The logarithm of what is left of two numbers that are all but equal."""
+    nodes = [
+        onnx.helper.make_node("Sub", ["x", "one"], ["rest"]),
+        onnx.helper.make_node("Log", ["rest"], ["y"]),
+    ]
+    constants = {"one": np.array([1], np.float32)}
+    model = onnxsal.load(tiny.model(nodes, [("x", tiny.FLOAT, ["N", 3])], [("y", tiny.FLOAT, ["N", 3])], constants))
+    with torch.no_grad():
+        dict(model.torch().named_parameters())["weight_one"].add_(2**-23)
+    near = np.full((50, 3), 1 + 3 * 2**-23, np.float32)
+    (output,) = verify(model, {"x": near}).outputs
+    assert output.ok
+    assert output.own_rel >= output.max_rel > 1e-3
+
+
+def test_carried_numbers_are_compared_as_numbers() -> None:
+    assert distance(np.array([3.0, 4.0], np.float32), np.array([3, 5], np.uint8)) == (1.0, 5.0)
+    assert distance(np.array([3, 4], np.uint8), np.array([3, 5], np.uint8))[0] == math.inf
