@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import Host, layer, on_host, op
 from onnxsal.importer.shapes import is_known, settled
+from onnxsal.importer.unsigned import modular, ordered
 from onnxsal.importer.values import ints, is_text
 
 
@@ -146,15 +147,20 @@ def _scatter(data: Tensor, axis: int, indices: Tensor, updates: Tensor, reductio
         return data.scatter(axis, indices, updates)
     if reduction not in REDUCTIONS:
         raise ImportFault(f"reduction {reduction!r} is unknown", where="Scatter", hint="none, add, mul, max, min")
-    if reduction == "add":
-        return data.scatter_add(axis, indices, updates)
-    return data.scatter_reduce(axis, indices, updates, REDUCTIONS[reduction], include_self=True)
+    through = modular if reduction in {"add", "mul"} else ordered  # torch adds and compares no wide unsigned numbers
+
+    def combine(data: Tensor, updates: Tensor) -> Tensor:
+        if reduction == "add":
+            return data.scatter_add(axis, indices, updates)
+        return data.scatter_reduce(axis, indices, updates, REDUCTIONS[reduction], include_self=True)
+
+    return through(combine, data, updates)
 
 
 @op("NonZero", since=9, gradient=False)
 def non_zero(data: Tensor) -> Tensor:
     """List the indices of what is not zero, one row a dimension."""
-    return data.nonzero().T
+    return (data if data.ndim else data.unsqueeze(0)).nonzero().T
 
 
 @op("OneHot", since=9)

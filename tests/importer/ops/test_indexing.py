@@ -111,6 +111,19 @@ def test_scatter_nd(reduction: str, depth: int) -> None:
     check("ScatterND", [X, indices, updates], opset=18, reduction=reduction, gradient=True, trace=True)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_unsigned_numbers_are_combined_beyond_the_signed_range(reduction: str, dtype: str) -> None:
+    largest = np.iinfo(dtype).max
+    data, updates = np.array([largest, 3, 5], dtype), np.array([2, largest, 1], dtype)
+    with np.errstate(over="ignore"):
+        combined = {"none": updates, "add": data + updates, "mul": data * updates}
+    combined |= {"max": np.maximum(data, updates), "min": np.minimum(data, updates)}
+    expected = [combined[reduction]]
+    check("ScatterElements", [data, i64(0, 1, 2), updates], opset=18, reduction=reduction, expected=expected)
+    check("ScatterND", [data, i64(0, 1, 2)[:, None], updates], opset=18, reduction=reduction, expected=expected)
+
+
 def test_scatter_refuses_an_unknown_reduction() -> None:
     with pytest.raises(ImportFault, match="reduction 'mean'"):
         check("ScatterND", [X, np.array([[0]]), X[:1]], opset=18, reduction="mean", expected=[X])
@@ -120,6 +133,7 @@ def test_non_zero() -> None:
     check("NonZero", [np.round(X)], opset=9)
     check("NonZero", [np.array([[True, False], [True, True]])], opset=13)
     check("NonZero", [np.zeros((2, 2), np.int64)], opset=13)
+    check("NonZero", [np.array(3.0, np.float32)], opset=13)
 
 
 @pytest.mark.parametrize("axis", [-1, 0, 1, -2])
