@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from onnxsal.errors import ImportFault, OnnxsalError
 from onnxsal.importer.bridge import Converter
-from onnxsal.importer.dtypes import numpy_dtype
+from onnxsal.importer.dtypes import TORCH_LACKS, numpy_dtype
 from onnxsal.importer.graph import Graph, Node
 from onnxsal.importer.lookup import Lookup, default_lookup
 from onnxsal.importer.operator import Operator
@@ -100,11 +100,12 @@ class _Builder:
         return node
 
     def _add(self, node: Node) -> None:
-        found = self.lookup.require(node)
+        meant = self._as_cast(node)
+        found = self.lookup.require(meant)
         if isinstance(found, Operator):
-            native = self._layer(node, found)
-            call = native or self._call(node, found)
-            several, is_tensor = found.several and not self._gives_one(native, found), self._gives_tensors(node, found)
+            native = self._layer(meant, found)
+            call = native or self._call(meant, found)
+            several, is_tensor = found.several and not self._gives_one(native, found), self._gives_tensors(meant, found)
         else:
             call = self._convert(node, found)
             several, is_tensor = len([o for o in node.outputs if o]) > 1, True
@@ -115,6 +116,15 @@ class _Builder:
             self.values[name] = self._item(call, i, name) if several else call
             if is_tensor:
                 self.tensors.add(name)
+
+    def _as_cast(self, node: Node) -> Node:
+        """Return a CastLike as the Cast it means where only the file knows its target's type (int4, text)."""
+        if node.domain or node.op_type != "CastLike":
+            return node
+        to = TORCH_LACKS.get(self._type_of(node.inputs[1]) or "")
+        if to is None:
+            return node
+        return replace(node, op_type="Cast", inputs=node.inputs[:1], attributes={**node.attributes, "to": to})
 
     def _gives_one(self, native: fx.Node | None, operator: Operator) -> bool:
         """Say whether a native layer stands for the node and gives its first output only."""

@@ -50,3 +50,9 @@ def element_type(name: str) -> int:
 
 FLOAT8 = frozenset({torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz})
 """The 8-bit floats with sign and mantissa; torch stores and casts them, and computes nothing in them."""
+
+TORCH_LACKS = {
+    numpy_dtype(element).name: int(element)
+    for element in (TensorProto.INT4, TensorProto.UINT4, TensorProto.INT2, TensorProto.UINT2, TensorProto.FLOAT4E2M1)
+} | {"string": int(TensorProto.STRING), "object": int(TensorProto.STRING)}
+"""Element types by name that no tensor's dtype can tell, since torch has none for them."""

@@ -202,3 +202,16 @@ def test_shapes_stay_symbolic(to: int) -> None:
     expected = [True, True] if to == TensorProto.BOOL else [7, 3]
     assert traced(torch.zeros(7, 3))[0].tolist() == expected
     assert module(torch.zeros(7, 3))[0].tolist() == expected
+
+
+@pytest.mark.parametrize(("to", "expected"), [("int4", [7, -8, 3]), ("uint4", [7, 8, 3]), ("float4_e2m1fn", [6, 6, 6])])
+@pytest.mark.parametrize("constants", [(), (1,)])
+def test_like_a_type_that_torch_lacks(to: str, expected: list[int], constants: tuple[int, ...]) -> None:
+    target = np.zeros(1, getattr(ml_dtypes, to))
+    carrier = {"int4": np.int8, "uint4": np.uint8}.get(to, np.float32)
+    x = np.array([7, 8, 19], np.float32)
+    check("CastLike", [x, target], opset=23, constants=constants, expected=[np.array(expected, carrier)])
+
+
+def test_like_text_that_is_an_input() -> None:
+    check("CastLike", [np.array([1, 2]), np.array(["a"], object)], opset=19)
