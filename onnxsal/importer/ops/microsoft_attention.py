@@ -324,7 +324,7 @@ def group_query_attention(
     if attention_bias is not None:
         scores = scores + _to_width(attention_bias, scores.shape[-1])
     seen = _seen(places, seqlens_k, scores.shape[-1], bool(causal), local_window_size)
-    scores = scores.masked_fill(~seen, float("-inf"))
+    scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
     chances = _chances(scores, head_sink, smooth_softmax == 1)
     shown = None if not qk_output else scores if qk_output == 1 else chances
     return _joined(chances @ v.repeat_interleave(groups, 1)), k, v, shown
@@ -377,7 +377,9 @@ def _seen(places: Tensor, seqlens: Tensor, keys: int, causal: bool, window: int)
     """Say which keys each query sees: none behind it, and none too far before it."""
     columns = torch.arange(keys, device=places.device)
     rows = places.unsqueeze(-1)
-    seen = columns <= rows if causal else columns < (seqlens.reshape(-1, 1, 1) + 1).expand(rows.shape)
+    seen = columns < (seqlens.reshape(-1, 1, 1) + 1).expand(rows.shape)
+    if causal:
+        seen = seen & (columns <= rows)
     if window >= 0:
         seen = seen & (columns > rows - window)
     return seen.unsqueeze(1)

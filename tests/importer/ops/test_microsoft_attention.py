@@ -233,6 +233,11 @@ def _normal(x, heads, weight):
     return (apart / np.sqrt((apart**2).mean(-1, keepdims=True) + 1e-5) * weight).reshape(x.shape)
 
 
+def test_grouped_prompts_of_different_lengths():
+    _grouped(S, None, [S, 2])
+    _grouped(S, None, [S, 2], rotary=True)
+
+
 def test_grouped_both_ways():
     _grouped(S, None, [S, S], causal=0)
 
