@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +108,3 @@ def reduce_along(scalar: Callable[..., Any], array: np.ndarray, axes: tuple[int,
         folded = objects(np.frompyfunc(scalar, 2, 1).reduce(folded, axis=axis))
         folded = np.expand_dims(folded, axis) if keepdims else folded
     return folded
-
-
-ADD, SUBTRACT, MULTIPLY, NEGATE, MODULO = operator.add, operator.sub, operator.mul, operator.neg, operator.mod
