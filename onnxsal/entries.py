@@ -203,7 +203,7 @@ class Reader(Entry):
 
     ``data`` holds the file's bytes. ``ports`` are those to feed from it: the one the user named, or all that are still
     unfed; a file that holds one array refuses several. The options are the user's settings for inputs. A file is known
-    by one of the ``suffixes``, or else by the ``signatures`` it may begin with.
+    by one of the ``suffixes``, or else by the ``signatures`` it may begin with, where ``?`` stands for any byte.
     """
 
     read: Callable[..., Any]

@@ -91,7 +91,7 @@ def _reader(path: str, data: bytes) -> Reader:
     """Choose by suffix (the longest that fits), else by what the file begins with."""
     readers: list[Reader] = [entry for entry, _ in registry().items("readers")]
     by_suffix = [(len(s), r) for r in readers for s in r.suffixes if path.lower().endswith(s)]
-    by_head = [(len(s), r) for r in readers for s in r.signatures if data.startswith(s)]
+    by_head = [(len(s), r) for r in readers for s in r.signatures if _begins(data, s)]
     found = by_suffix or by_head
     if not found:
         suffixes = sorted(s for r in readers for s in r.suffixes)
@@ -102,6 +102,11 @@ def _reader(path: str, data: bytes) -> Reader:
         )
     best = max(found, key=lambda pair: pair[0])[1]
     return registry().get("readers", best.name)  # type: ignore[no-any-return]  # refuses a name two plugins claim
+
+
+def _begins(data: bytes, signature: bytes) -> bool:
+    head = data[: len(signature)]
+    return len(head) == len(signature) and all(s in {h, ord("?")} for h, s in zip(head, signature, strict=True))
 
 
 def _options(readers: Sequence[Reader], settings: Mapping[str, Any], preset: str | None) -> dict[str, dict[str, Any]]:

@@ -184,3 +184,9 @@ def test_suffix_that_two_plugins_claim(folder: Path, monkeypatch: pytest.MonkeyP
     install(monkeypatch, *[Reader("words", read_word, suffixes=(".qqq",))] * 2)
     with pytest.raises(PluginError, match="both bring reader 'words'"):
         read_inputs([X], {None: folder / "notes.qqq"})
+
+
+def test_question_marks_in_a_signature(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = Reader("wrong", lambda *_: pytest.fail("the wrong reader"), signatures=(b"t??T", b"text and more"))
+    install(monkeypatch, wrong, Reader("words", read_word, signatures=(b"t??t",)))
+    assert read_inputs([X], {None: folder / "notes.qqq"})[0]["x"][0, 0] == 4
