@@ -69,7 +69,7 @@ class Lookup:
         """
         found = self.find(node)
         if found is None:
-            raise ImportFault(f"no operator for {self.explain(node)}", where=str(node), hint=HOW_TO_ADD)
+            raise ImportFault(f"no operator for {self.explain(node)}", where=str(node), hint=_advice([node]))
         return found
 
     def check(self, graph: Graph) -> None:
@@ -80,7 +80,7 @@ class Lookup:
                 missing.setdefault((node.domain, node.op_type, node.opset), node)
         if missing:
             places = "\n".join(f"  {node}: {self.explain(node)}" for node in missing.values())
-            raise ImportFault(f"{len(missing)} unsupported operator(s)\n{places}", hint=HOW_TO_ADD)
+            raise ImportFault(f"{len(missing)} unsupported operator(s)\n{places}", hint=_advice(missing.values()))
 
     def explain(self, node: Node) -> str:
         """Say why nothing serves a node."""
@@ -99,6 +99,15 @@ class Lookup:
 
 
 HOW_TO_ADD = "a plugin can add it in one function: docs/plugins.md shows how"
+TIED_TO_A_PROCESSOR = {
+    "com.microsoft.nchwc": "the file was saved after ONNX Runtime had laid it out for one processor: take the file it "
+    "was made from, or save with the optimisation level 'extended'",
+}
+"""Domains whose operators mean nothing outside the program that wrote them, and what to do about such files."""
+
+
+def _advice(nodes: Iterable[Node]) -> str:
+    return next((TIED_TO_A_PROCESSOR[n.domain] for n in nodes if n.domain in TIED_TO_A_PROCESSOR), HOW_TO_ADD)
 
 
 def _declared(module: ModuleType) -> Iterator[Operator]:

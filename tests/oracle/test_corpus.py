@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 import onnxsal
+from onnxsal.errors import ImportFault
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.model import Model
 from onnxsal.parity import verify
@@ -41,6 +44,36 @@ def test_the_import_answers_what_onnxruntime_answers(name: str) -> None:
     model, feeds = _loaded(name)
     parity = verify(model, feeds, tolerance=EIGHT_BITS.get(name, TOLERANCE))
     assert parity.ok, [(o.name, o.max_rel, o.own_rel) for o in parity.outputs] + [str(parity.first)]
+
+
+@pytest.mark.parametrize("name", corpus.ids(max_mb=25))
+def test_a_file_that_onnxruntime_optimised_answers_the_same(name: str, tmp_path: Path) -> None:
+    parity = verify(
+        onnxsal.load(_optimised(name, tmp_path, "EXTENDED")),
+        corpus.inputs(name),
+        tolerance=EIGHT_BITS.get(name, TOLERANCE),
+    )
+    assert parity.ok, [(o.name, o.max_rel, o.own_rel) for o in parity.outputs] + [str(parity.first)]
+
+
+def _optimised(name: str, folder: Path, level: str) -> Path:
+    """Return the file that ONNX Runtime saves when it has fused what it can."""
+    import onnxruntime
+
+    source = corpus.model(name)
+    for weights in corpus.facts(name).get("external_data", {}):
+        shutil.copy(source.parent / weights, folder)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return folder / "optimised.onnx"
+
+
+def test_a_file_laid_out_for_one_processor_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImportFault, match="take the file it was made from"):
+        onnxsal.load(_optimised("dnsmos_p808", tmp_path, "ALL")).torch()
 
 
 @pytest.mark.parametrize("name", [i for i in corpus.ids() if corpus.facts(i).get("batch_of_3") == "runs"])
