@@ -1,6 +1,6 @@
 """Count ONNX's node cases that pass, here and elsewhere, and write ``docs/conformance.md``.
 
-    python -m docs.conformance
+python -m docs.conformance
 """
 
 from __future__ import annotations

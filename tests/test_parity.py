@@ -76,11 +76,11 @@ def test_a_model_is_proved_once_and_a_mismatch_every_time(monkeypatch: pytest.Mo
         assert (wrong.ok, wrong.cached) == (False, False)
 
 
-def test_a_damaged_cache_entry_is_made_again(tmp_path: Path, _private_cache: Path) -> None:
+def test_a_damaged_cache_entry_is_made_again(tmp_path: Path, private_cache: Path) -> None:
     model = onnxsal.load(tiny.save(chain(), tmp_path))
     feeds = {"x": torch.tensor(X)}
     verify_once(model, feeds, device="cpu", tolerance=None)
-    (entry,) = _private_cache.rglob("*.json")
+    (entry,) = private_cache.rglob("*.json")
     entry.write_text(entry.read_text()[:20])
     assert not verify_once(model, feeds, device="cpu", tolerance=None).cached
     assert verify_once(model, feeds, device="cpu", tolerance=None).cached

@@ -253,7 +253,7 @@ def test_onnx2torchs_add_converter_still_works() -> None:
             return 3 * self.times * x
 
     @converters.add_converter("Triple", 1, "acme")
-    def convert(node, graph):  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def convert(node, graph):  # type: ignore[no-untyped-def]
         return OperationConverterResult(Triple(node.attributes["times"]), onnx_mapping_from_node(node))
 
     try:

@@ -22,7 +22,7 @@ class Fake:
         self.function = function
         self.rows: list[int] = []
 
-    def run(self, feeds: Feeds, wanted: object = None) -> Feeds:
+    def run(self, feeds: Feeds, _wanted: object = None) -> Feeds:
         self.rows.append(feeds["x"].shape[0])
         return {"y": self.function(**feeds)}
 
@@ -120,7 +120,7 @@ def test_an_engine_without_gradients_says_so() -> None:
     class ForwardOnly:
         device = "cpu"
 
-        def run(self, feeds: Feeds, wanted: object = None) -> Feeds:
+        def run(self, feeds: Feeds, _wanted: object = None) -> Feeds:
             return {"y": feeds["x"].sum(1)}
 
     score = BoundScore(ForwardOnly(), {"x": X}, ["x"], [Target("y", ())] * 3, stacked=True)

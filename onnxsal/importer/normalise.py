@@ -121,7 +121,9 @@ class _Normaliser:
         prefix = f"{call.name or function.name}_{self.calls}/"
         # an input the call leaves out is the empty name, which a node inside understands as absent
         inner = {name: inputs[i] if i < len(inputs) else "" for i, name in enumerate(function.input)}
-        inner |= {n: renames.get(o, o) for n, o in zip(function.output, call.output, strict=False) if o and n not in inner}
+        inner |= {
+            n: renames.get(o, o) for n, o in zip(function.output, call.output, strict=False) if o and n not in inner
+        }
         passed_on = [(n, o) for n, o in zip(function.output, call.output, strict=False) if o and n in function.input]
         for node in function.node:
             for name in node.output:
@@ -131,10 +133,14 @@ class _Normaliser:
         body = self.nodes(function.node, opsets, depth + 1, inner, constants, bound)
         for name, output in passed_on:  # a function may hand an input straight back
             opset = opsets.get("", 13)
-            body.append(Node(self.unique(prefix + name), "Identity", "", opset, (inner[name],), (renames.get(output, output),)))
+            body.append(
+                Node(self.unique(prefix + name), "Identity", "", opset, (inner[name],), (renames.get(output, output),))
+            )
         return body
 
-    def attribute(self, proto: AttributeProto, opsets: Mapping[str, int], depth: int, renames: Mapping[str, str]) -> Any:
+    def attribute(
+        self, proto: AttributeProto, opsets: Mapping[str, int], depth: int, renames: Mapping[str, str]
+    ) -> Any:
         match proto.type:
             case AttributeProto.GRAPH:
                 return self.graph(proto.g, opsets, depth + 1, renames)

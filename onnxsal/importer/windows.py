@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class Windows:
             return room // stride + 1
         count = -(-room // stride) + 1
         # a window that would start behind the input sees padding only, and is dropped
-        return torch.sym_min(count, -(-(size + begin) // stride))
+        return cast("int", torch.sym_min(count, -(-(size + begin) // stride)))
 
     def reach(self, counts: Sequence[int]) -> tuple[int, ...]:
         """Return the end pads at which exactly ``counts`` windows fit."""
@@ -60,7 +61,7 @@ class Windows:
         )
 
 
-def windows(  # noqa: PLR0917 (the attributes every windowed operator has)
+def windows(
     sizes: Sequence[int],
     kernel: Sequence[int],
     strides: Sequence[int] | None,
@@ -92,7 +93,7 @@ def _explicit(pads: Sequence[int] | None, rank: int) -> tuple[tuple[int, ...], t
 def _same(size: int, kernel: int, stride: int, dilation: int) -> int:
     """Return the padding at which there is one window for every ``stride`` elements."""
     needed = (-(-size // stride) - 1) * stride + (kernel - 1) * dilation + 1 - size
-    return torch.sym_max(needed, 0)
+    return cast("int", torch.sym_max(needed, 0))
 
 
 def halves(totals: Sequence[int], *, larger_first: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -65,8 +65,8 @@ class Agreement:
     def difference(self, name: str, seed: int) -> tuple[float, float]:
         """Return how the score changes along a random way: by ONNX Runtime's own answers, and by the gradient.
 
-        The lengths along the axes are random. The signs are the gradient's, lest the parts cancel and rounding drowns the
-        rest; the way is short (`CHANGE`), so that few kinks of a ReLU lie on it.
+        The lengths along the axes are random. The signs are the gradient's, lest the parts cancel and rounding drowns
+        the rest; the way is short (`CHANGE`), so that few kinks of a ReLU lie on it.
         """
         gradient = self.gradients()[name].astype(np.float64)
         lengths = np.abs(np.random.default_rng(seed).standard_normal(gradient.shape))

@@ -1,8 +1,8 @@
 """The networks that people export, small and of random weights, but of the true architectures' code.
 
 A function decorated with `network` makes one; its inputs are drawn for any number of examples. Random weights are made
-lively first: normalisation layers learn the statistics of some random input, gains and offsets leave their initial 1 and
-0, so that no layer is idle and signals neither vanish nor explode on their way.
+lively first: normalisation layers learn the statistics of some random input, gains and offsets leave their initial 1
+and 0, so that no layer is idle and signals neither vanish nor explode on their way.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _generator() -> torch.Generator:
 VOCABULARY, WIDTH, CLASSES = 50, 32, 5
 
 
-# --- pictures -----------------------------------------------------------------------------------------------------------
+# --- pictures -----------------------------------------------------------------------------------------------
 
 
 @network(pictures(32))
@@ -229,7 +229,7 @@ def unet() -> nn.Module:
     return UNet()
 
 
-# --- language -----------------------------------------------------------------------------------------------------------
+# --- language -----------------------------------------------------------------------------------------------
 
 OPEN_TEXT = {0: "batch", 1: "length"}
 
@@ -296,7 +296,7 @@ def transformer_encoder() -> nn.Module:
     return nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(WIDTH, CLASSES))
 
 
-# --- sequences and tables -----------------------------------------------------------------------------------------------
+# --- sequences and tables -----------------------------------------------------------------------------------
 
 
 class Recurrent(nn.Module):

@@ -103,7 +103,7 @@ def _sharing(
     """Make a layer that never allocates: its weights are the parameters handed in."""
     module = kind(channels, filters, tuple(weight.shape[2:]), bias=bias is not None, device="meta", **options)
     module.weight = weight
-    module.bias = bias
+    module.register_parameter("bias", bias)
     return module
 
 
@@ -223,7 +223,7 @@ def deform_conv(
 
 def _resting(view: Windows, counts: Sequence[int], axis: int, like: Tensor) -> Tensor:
     """Return where the taps lie along one axis before they are moved: taps, then windows."""
-    options = {"dtype": like.dtype, "device": like.device}
+    options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
     starts = torch.arange(counts[axis], **options) * view.strides[axis] - view.begins[axis]
     offsets = [index[axis] * view.dilations[axis] for index in product(*map(range, view.kernel))]
     starts = starts.reshape(*[-1 if i == axis else 1 for i in range(len(counts))])

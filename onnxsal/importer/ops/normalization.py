@@ -31,7 +31,7 @@ def batch_normalization(
         return _batch_norm(x, scale, b, input_mean, input_var, epsilon), None, None
     mean, var = _batch_statistics(x)
     y = _batch_norm(x, scale, b, mean.to(input_mean.dtype), var.to(input_var.dtype), epsilon)
-    return y, *(_running(old, new, momentum) for old, new in ((input_mean, mean), (input_var, var)))
+    return y, _running(input_mean, mean, momentum), _running(input_var, var, momentum)
 
 
 def _batch_norm(x: Tensor, scale: Tensor, b: Tensor, mean: Tensor, var: Tensor, epsilon: float) -> Tensor:
@@ -225,7 +225,8 @@ def layer_norm_layer(
     if axis != -1 or scale.shape[-1] == 1:  # a scale of one element may broadcast
         return None
     module = nn.LayerNorm(scale.shape, eps=epsilon, bias=b is not None, device="meta")
-    module.weight, module.bias = scale, b
+    module.weight = scale
+    module.register_parameter("bias", b)
     return module
 
 

@@ -67,7 +67,7 @@ def _plan(
     if sizes is not None and sizes.size:
         targets = _targets([x.shape[axis] for axis in where], ints(sizes), policy)
     elif scales is not None and scales.size:
-        factors = [float(s) if not isinstance(s, torch.SymFloat) else s for s in scales]
+        factors: list[Any] = [s if isinstance(s, torch.SymFloat) else float(s) for s in scales]
         targets = [(output_size(x.shape[axis], s), s) for axis, s in zip(where, factors, strict=True)]
     else:
         raise ImportFault("gives neither scales nor sizes")
