@@ -44,7 +44,7 @@ def accepts(node: Node) -> bool:
 
 def moves_on(node: Node) -> bool:
     """Say whether a node hands elements on as they are."""
-    return node.op_type in MOVES and not node.domain
+    return (node.op_type in MOVES and not node.domain) or node.op_type == "NhwcMaxPool"
 
 
 def _is_float(element: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +14,8 @@ from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import Host, layer, op
 from onnxsal.importer.ops.activations import hard_sigmoid
 from onnxsal.importer.ops.convolution import conv, conv_layer, conv_transpose
+from onnxsal.importer.ops.creation import range_
+from onnxsal.importer.ops.image import grid_sample_16
 from onnxsal.importer.ops.indexing import gather_nd
 from onnxsal.importer.ops.matmul import gemm, gemm_layer, matmul_layer
 from onnxsal.importer.ops.padding import pad as pad_standard
@@ -348,6 +351,22 @@ def gather_nd_microsoft(data: Tensor, indices: Tensor) -> Tensor:
 def pad(data: Tensor, pads: Host, value: Host | None = None, *, mode: str = "constant") -> Tensor:
     """Grow (or shrink, where negative) every axis at both ends."""
     return pad_standard(data, pads.reshape(-1), value, mode=mode)
+
+
+@op("GridSample", domain=DOMAIN)
+def grid_sample(
+    x: Tensor, grid: Tensor, *, align_corners: int = 0, mode: str = "bilinear", padding_mode: str = "zeros"
+) -> Tensor:
+    """Read a picture at the places a grid names."""
+    return grid_sample_16(x, grid, align_corners=align_corners, mode=mode, padding_mode=padding_mode)
+
+
+@op("Range", domain=DOMAIN, gradient=False)
+def range_microsoft(start: Host, limit: Host, delta: Host | None = None) -> Any:
+    """Count from start up to the limit, which is left out, in steps of delta (or one)."""
+    return range_(
+        start.reshape(()), limit.reshape(()), np.ones((), start.dtype) if delta is None else delta.reshape(())
+    )
 
 
 @op("UnfoldTensor", domain=DOMAIN)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import Carried, layer, op
-from onnxsal.importer.ops.pooling import average_pool
+from onnxsal.importer.ops.matmul import linear_layer
+from onnxsal.importer.ops.pooling import average_pool, max_pool_dilated
 from onnxsal.importer.ops.quantization import (
     dequantize_linear_13,
     dynamic_quantize_linear,
@@ -242,6 +243,25 @@ def qlinear_average_pool(
     return _rounded(real / y_scale, y_zero_point, stored)
 
 
+@op("NhwcMaxPool", domain=DOMAIN)
+def nhwc_max_pool(
+    x: Tensor,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: list[int] | None = None,
+    kernel_shape: list[int],
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Tensor:
+    """Keep the largest value of each window, with the channels last."""
+    y, _ = max_pool_dilated(
+        x.movedim(-1, 1), kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode, dilations=dilations,
+        pads=pads, strides=strides,
+    )  # fmt: skip
+    return y.movedim(1, -1)
+
+
 @op("QLinearConv", domain=DOMAIN)
 def qlinear_conv_microsoft(
     x: Carried,
@@ -431,11 +451,66 @@ def matmul_nbits_layer(
     del accuracy_level
     weight = block_weight(b, scales, zero_points, g_idx, K=K, N=N, bits=bits, block_size=block_size,
                           weight_prepacked=weight_prepacked)  # fmt: skip
-    module = nn.Linear(K, N, bias=bias is not None, device="meta")
-    module.weight = nn.Parameter(weight.detach(), requires_grad=False)
-    if bias is not None:
-        module.bias = bias
-    return module
+    return linear_layer(weight.detach(), bias)
+
+
+FP4 = (0.0, 1 / 192, 2 / 3, 1.0, 1 / 3, 1 / 2, 1 / 6, 1 / 4)
+NF4 = (
+    *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+    *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+    *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+    *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+)
+CODES = ((*FP4, *(-v for v in FP4)), NF4)
+"""What 4 bits stand for: a small float with a sign, or the quantiles of a normal distribution (QLoRA)."""
+
+
+@op("MatMulBnb4", domain=DOMAIN)
+def matmul_bnb4(
+    a: Tensor,
+    b: Tensor,
+    absmax: Tensor,
+    *,
+    K: int,
+    N: int,
+    block_size: int,
+    quant_type: int,
+    training_mode: int = 0,
+    transB: int = 1,
+) -> Tensor:
+    """Multiply by a matrix whose elements are 4-bit codes, in blocks that each have a scale."""
+    del training_mode
+    weight = _coded_weight(b, absmax, K=K, N=N, block_size=block_size, quant_type=quant_type).to(a.dtype)
+    return F.linear(a, weight) if transB else torch.matmul(a, weight)
+
+
+def _coded_weight(b: Tensor, absmax: Tensor, *, K: int, N: int, block_size: int, quant_type: int) -> Tensor:
+    if quant_type not in {0, 1}:
+        raise ImportFault(f"quant_type {quant_type} is unknown", hint="0 (FP4) and 1 (NF4) are known")
+    places = torch.stack([b.reshape(-1) >> 4, b.reshape(-1) & 15], -1).flatten()[: N * K]
+    codes = torch.tensor(CODES[quant_type], dtype=absmax.dtype, device=b.device)
+    scales = absmax.reshape(-1).repeat_interleave(block_size)[: N * K]
+    return (codes[places.long()] * scales).reshape(N, K)
+
+
+@layer(matmul_bnb4)
+def matmul_bnb4_layer(
+    b: Tensor,
+    absmax: Tensor,
+    *,
+    K: int,
+    N: int,
+    block_size: int,
+    quant_type: int,
+    training_mode: int = 0,
+    transB: int = 1,
+) -> nn.Module | None:
+    """Use a linear layer over the decoded weights where they are constant."""
+    del training_mode
+    if not transB:
+        return None
+    weight = _coded_weight(b, absmax, K=K, N=N, block_size=block_size, quant_type=quant_type)
+    return linear_layer(weight.detach(), None)
 
 
 @op("GatherBlockQuantized", domain=DOMAIN)

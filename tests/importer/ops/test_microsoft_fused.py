@@ -183,3 +183,17 @@ def test_is_all_finite(only):
         wrong = not np.isfinite(bad) if not only else np.isinf(bad) if "isinf_only" in only else np.isnan(bad)
         inputs = [_x(2), np.array([0.0, bad], np.float32)]
         check("IsAllFinite", inputs, expected=[np.array(not wrong)], **only)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_grid_sample(mode, padding):
+    grid = RANDOM.uniform(-1.2, 1.2, (1, 3, 4, 2)).astype(np.float32)
+    for corners in (0, 1):
+        check("GridSample", [_x(1, 2, 5, 6), grid], mode=mode, padding_mode=padding, align_corners=corners, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.float32, np.float64])
+def test_range(kind):
+    check("Range", [np.array(v, kind) for v in (2, 11, 3)])
+    check("Range", [np.array(v, kind) for v in (-1, 3)], constants=[0, 1])

@@ -190,6 +190,28 @@ def test_weights_of_few_bits_become_a_linear_layer():
     assert isinstance(build(normalise(model)).node, torch.nn.Linear)
 
 
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("constants", [[], [1, 2]])
+def test_weights_of_4_bit_codes(kind, constants):
+    a, b = RANDOM.standard_normal((2, 3, 32)).astype(np.float32), _q(np.uint8, 32 * 6 // 2)
+    scales = RANDOM.random(32 * 6 // 16).astype(np.float32)
+    check("MatMulBnb4", [a, b, scales], K=32, N=6, block_size=16, quant_type=kind, constants=constants, atol=1e-5)
+
+
+def test_an_unknown_code_is_refused():
+    inputs = [np.zeros((1, 32), np.float32), _q(np.uint8, 16), np.ones(2, np.float32)]
+    sizes = {"K": 32, "N": 1, "block_size": 16, "quant_type": 2}
+    model = node_model("MatMulBnb4", inputs, opset=1, domain="com.microsoft", constants=[1, 2], **sizes)
+    with pytest.raises(ImportFault, match="quant_type 2"):
+        build(normalise(model))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_largest_of_each_window(kind):
+    check("NhwcMaxPool", [_q(kind, 2, 6, 7, 3)], kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])
+    check("NhwcMaxPool", [_q(kind, 2, 6, 7, 3)], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, dilations=[2, 1])
+
+
 def _gather(data, indices, scales, zeros, **attributes):
     """Check a table of few bits; the numbers of 4 bits come as a tensor of them, or packed in bytes."""
     inputs = [data, indices, scales] + ([] if zeros is None else [zeros])
