@@ -33,7 +33,7 @@ class OnnxRuntimeEngine:
 
     def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
         """Return outputs by name: those that are wanted, or all."""
-        from onnxsal.importer.values import as_tensor, to_host
+        from onnxsal.importer.values import as_table, as_tensor, to_host
 
         names = self.outputs if wanted is None else list(wanted)
         inner = [name for name in (*names, *values) if name not in self.outputs and name not in self.inputs]
@@ -44,7 +44,7 @@ class OnnxRuntimeEngine:
                 hint="use -e torch",
             )
         answers = self.session.run(names, {name: to_host(values[name]) for name in self.inputs})
-        return {name: as_tensor(answer) for name, answer in zip(names, answers, strict=True)}
+        return {name: as_table(as_tensor(answer)) for name, answer in zip(names, answers, strict=True)}
 
 
 def open_onnxruntime(model: Model, device: str) -> OnnxRuntimeEngine:

@@ -37,8 +37,8 @@ class TorchEngine:
         names = self.outputs if wanted is None else list(wanted)
         given = [name for name in values if name not in self.inputs]
         if not given and names == self.outputs:
-            return dict(zip(names, self.module(*(values[name] for name in self.inputs)), strict=True))
-        return dict(zip(names, self._section(given, names, ())(*self._arguments(values, given)), strict=True))
+            return _by_name(names, self.module(*(values[name] for name in self.inputs)))
+        return _by_name(names, self._section(given, names, ())(*self._arguments(values, given)))
 
     def gradients(
         self,
@@ -67,7 +67,7 @@ class TorchEngine:
         leaves = {n: values[n].detach().requires_grad_() for n in explained if n in values}
         with torch.enable_grad():
             answers = self._answers(values | leaves, names, watched, rules, reference)
-            total = score(dict(zip(names, answers, strict=False))).sum()
+            total = score(_by_name(names, answers[: len(names)])).sum()
         points = leaves | dict(zip(watched, answers[len(names) :], strict=True))
         return _gradients(total, {name: points[name] for name in explained})
 
@@ -95,6 +95,13 @@ class TorchEngine:
         if key not in self._sections:
             self._sections[key] = section(self.module, *key)
         return self._sections[key]
+
+
+def _by_name(names: Sequence[str], answers: Sequence[Any]) -> Feeds:
+    """Return answers by name; maps from class to score as tables, so that one can be picked by its place."""
+    from onnxsal.importer.values import as_table
+
+    return dict(zip(names, map(as_table, answers), strict=True))
 
 
 def _gradients(total: Tensor, points: Feeds) -> Feeds:

@@ -104,6 +104,15 @@ def as_tensor(value: Value) -> Value:
     return on_device(value, None)
 
 
+def as_table(value: Value) -> Value:
+    """Return a list of maps from class to score, one an example, as a tensor of rows; other values as they are."""
+    if not (isinstance(value, list) and value and all(isinstance(row, dict) and row for row in value)):
+        return value
+    if any(list(row) != list(value[0]) for row in value) or any(isinstance(v, str) for v in value[0].values()):
+        return value
+    return torch.stack([torch.stack([torch.as_tensor(v) for v in row.values()]) for row in value])
+
+
 def ints(value: Value) -> list[int]:
     """Return a host value or an attribute as a plain list of (possibly symbolic) integers."""
     array = to_host(value)
