@@ -17,9 +17,10 @@ WEIGHTS = [[1.0, 2.0], [-3.0, 0.5], [0.0, -1.0]]
 @pytest.fixture(scope="module")
 def classifier() -> onnxsal.Model:
     ml = "ai.onnx.ml"
+    weights = {"coefficients": np.ravel(WEIGHTS).tolist(), "intercepts": [0.0, 0.1, 0.2]}
     nodes = [
-        helper.make_node("LinearClassifier", ["x"], ["label", "scores"], domain=ml, coefficients=np.ravel(WEIGHTS).tolist(),
-                         intercepts=[0.0, 0.1, 0.2], classlabels_strings=["a", "b", "c"]),
+        helper.make_node("LinearClassifier", ["x"], ["label", "scores"], domain=ml, **weights,
+                         classlabels_strings=["a", "b", "c"]),
         helper.make_node("ZipMap", ["scores"], ["maps"], domain=ml, classlabels_strings=["a", "b", "c"]),
     ]  # fmt: skip
     kind = helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, None))
