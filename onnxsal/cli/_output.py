@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from onnxsal.cli._tables import is_terminal, terminal_width
 from onnxsal.entries import Format
-from onnxsal.errors import OutputError, UsageError
+from onnxsal.errors import OutputError, UsageError, nearest
 from onnxsal.plugins import registry
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Output:
 
     format: Format
     path: Path | None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan(formats: Sequence[str], path: str | None, stem: str, *, stdout_is_taken: bool = False) -> list[Output]:
@@ -53,6 +54,33 @@ def plan(formats: Sequence[str], path: str | None, stem: str, *, stdout_is_taken
     return [Output(e, None if e.text and not stdout_is_taken else Path(stem + e.suffix)) for e in entries]
 
 
+def configure(outputs: Sequence[Output], given: Mapping[str, Any], ambient: Mapping[str, Any]) -> list[Output]:
+    """Return the outputs with their formats' options: what was given, then what a file says, then what fits a terminal.
+
+    Raises:
+        UsageError: a given option that none of the formats has, or a value that it does not take.
+    """
+    known = {name for output in outputs for name in output.format.options}
+    unknown = next((name for name in given if name not in known), None)
+    if unknown is not None:
+        used = ", ".join(output.format.name for output in outputs) or "no format"
+        raise UsageError(f"no setting {unknown!r} for {used}", where="--set-format", hint=nearest(unknown, known))
+    return [_with_options(output, {**ambient, **given}) for output in outputs]
+
+
+def _with_options(output: Output, settings: Mapping[str, Any]) -> Output:
+    seen = output.path is None and is_terminal()
+    options = {**(_for_terminal() if seen else {}), **settings}
+    fitting = {name: value for name, value in options.items() if name in output.format.options}
+    output.format.check_options(fitting)
+    return replace(output, options=fitting)
+
+
+def _for_terminal() -> dict[str, Any]:
+    """Return what formats for people call the width of a terminal, and whether it has colours."""
+    return {"width": max(40, min(terminal_width(), 120)), "colour": not os.environ.get("NO_COLOR")}
+
+
 def _to_stdout(entries: Sequence[Format], taken: bool) -> Output:
     if taken:
         raise UsageError("stdout carries the facts already", where="-o -", hint="leave --json out, or name a file")
@@ -61,7 +89,7 @@ def _to_stdout(entries: Sequence[Format], taken: bool) -> Output:
             f"{len(entries)} formats do not fit into one stream", where="-o -", hint="give one -f, or a name"
         )
     entry: Format = entries[0] if entries else registry().get("formats", "text")
-    if not entry.text and sys.stdout.isatty():
+    if not entry.text and is_terminal():
         raise UsageError(f"{entry.name} is not for a terminal", where="-o -", hint="pipe it on, or name a file with -o")
     return Output(entry, None)
 
@@ -108,7 +136,7 @@ def write(attributions: Sequence[Attribution], outputs: Sequence[Output]) -> lis
     """Render everything, then write; a format that fails leaves nothing behind. Return the files."""
     from onnxsal.results import render, write_whole
 
-    rendered = [[render(a, o.format.name) for a in attributions] for o in outputs]
+    rendered = [[render(a, o.format.name, **o.options) for a in attributions] for o in outputs]
     written = []
     for output, parts in zip(outputs, rendered, strict=True):
         if output.path is None:

@@ -37,8 +37,13 @@ def _fitted(widths: list[int]) -> list[int]:
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Return a row as one line, or as several where cells had to be wrapped."""
-    wrapped = [textwrap.wrap(cell, width) if cell else [""] for cell, width in zip(row, widths, strict=True)]
+    wrapped = [_wrap(cell, width) for cell, width in zip(row, widths, strict=True)]
     return [_line(cells, widths) for cells in itertools.zip_longest(*wrapped, fillvalue="")]
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break between words only: a name or a hash in two pieces could not be copied."""
+    return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -68,4 +73,9 @@ def put(text: str) -> None:
 
 def terminal_width() -> int:
     """Return the terminal's width; a pipe has no end."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 30
+    return shutil.get_terminal_size().columns if is_terminal() else 1 << 30
+
+
+def is_terminal() -> bool:
+    """Say whether a person reads what goes to stdout."""
+    return sys.stdout.isatty()

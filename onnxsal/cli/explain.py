@@ -26,7 +26,7 @@ from onnxsal.cli._options import (
 if TYPE_CHECKING:
     from onnxsal.types import Attribution
 
-TABLES = {"options": "set", "set-input": "set-input"}
+TABLES = {"options": "set", "set-input": "set-input", "set-format": "set-format"}
 DEFAULT_METHOD = "saliency"
 
 
@@ -44,6 +44,14 @@ DEFAULT_METHOD = "saliency"
 @option("-d", "--device", default="auto", show_default=True, help="auto, cpu, cuda:1, …; see `onnxsal list devices`.")
 @option("-e", "--engine", default="auto", show_default=True, help="See `onnxsal list engines`.")
 @option("-f", "--format", "formats", multiple=True, help="See `onnxsal list formats`; repeat.")
+@option(
+    "--set-format",
+    "drawing",
+    type=Pair(),
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the formats; see `onnxsal list formats NAME`; repeat.",
+)
 @option("-o", "--output", metavar="PATH", help="A file, a folder, or - for stdout.")
 @option("--preset", metavar="NAME", help="How pictures are prepared; see `onnxsal list presets`.")
 @option(
@@ -92,29 +100,32 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
       nothing said             a summary on stdout
       -o why.npz               one file, its format from the suffix
       -o why -f npz -f png     why.npz and why.png
-      -o folder/ -f png        folder/MODEL-METHOD.png
+      -o folder/ -f png        folder/MODEL-METHOD.png (npz where no -f is given)
       -f png                   MODEL-METHOD.png here; text formats go to stdout
       -o - -f json             stdout
     Of several targets (top3) each has a file of its own, why-1.npz, why-2.npz, …; on stdout they follow one another,
     as JSON in one object {"ranked": […]}. --json prints the facts and the names of the files that were written.
 
     Each option can be set by ONNXSAL_<OPTION> (ONNXSAL_METHOD, ONNXSAL_BATCH_SIZE, …) and in onnxsal.toml: [explain]
-    with the long options' names, [explain.options] for -s, [explain.set-input] for --set-input. Flags go first.
+    with the long options' names, and [explain.options] for -s, [explain.set-input], [explain.set-format]. Flags go
+    first.
     """
-    from onnxsal import pipeline
-    from onnxsal.inputs import read_inputs
-
     messages: Messages = ctx.obj
     messages.plugin_problems()
+    tables = ctx.meta["onnxsal.tables"]
     request = _request(ctx, method, given)
-    outputs = _output.plan(
-        given["formats"], given["output"], _output.stem_of(model, method), stdout_is_taken=given["as_json"]
-    )
+    stem = _output.stem_of(model, method)
+    outputs = _output.plan(given["formats"], given["output"], stem, stdout_is_taken=given["as_json"])
+    outputs = _output.configure(outputs, pairs(given["drawing"]), tables["set-format"])
     files = sources(input, given["named"])
     check_stdin(model, files)
+
+    from onnxsal import pipeline  # imports torch: from here on faults cost seconds
+    from onnxsal.inputs import read_inputs
+
     opened = model_of(model)
     messages.detail(f"read {opened.name}")
-    settings = ctx.meta["onnxsal.tables"]["set-input"] | pairs(given["settings"])
+    settings = tables["set-input"] | pairs(given["settings"])
     arrays, pictures = read_inputs(opened.inputs, files, settings, given["preset"])
     messages.detail(f"read {', '.join(f'{name} {list(a.shape)}' for name, a in arrays.items())}")
     attribution = pipeline.run(opened, arrays, request, pictures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -207,7 +208,7 @@ def _show_one(facts: dict[str, Any]) -> None:
 
 def _option_row(option: Mapping[str, Any]) -> tuple[str, str, str, str]:
     default = "required" if option["required"] else _text(option["default"])
-    return option["name"], option["type"], default, option["help"]
+    return option["name"], re.sub(r"\s*\|\s*", " | ", option["type"]), default, option["help"]
 
 
 def _without_arguments(doc: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import onnxsal
+from onnxsal.cli import _output
 from onnxsal.cli._options import sources, targets_of
 from onnxsal.entries import Format
 from onnxsal.errors import OutputError, UsageError
@@ -192,6 +194,46 @@ def test_quiet_says_nothing_and_verbose_more(run):
     told = explain(run, "one.npy", "-o", "a.npz", "-v").stderr
     assert "read x [1, 4]" in told
     assert "wrote a.npz" in told
+
+
+def test_formats_take_settings(run, folder):
+    explain(run, "one.npy", "-o", "why.json", "--set-format", "max_elements=1")
+    assert json.loads((folder / "why.json").read_text())["attributions"]["x"]["omitted"] is True
+    (folder / "onnxsal.toml").write_text("[explain.set-format]\nmax_elements = 1\n")
+    explain(run, "one.npy", "-o", "why", "-f", "json", "-f", "npz")
+    assert json.loads((folder / "why.json").read_text())["attributions"]["x"]["omitted"] is True
+
+
+def test_a_setting_that_no_format_knows_is_refused(run):
+    result = run("explain", "model.onnx", "one.npy", "-f", "npz", "-f", "json", "--set-format", "max_element=1")
+    assert result.exit_code == 2
+    assert "'max_elements'" in result.stderr
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Let a person look at stdout."""
+    monkeypatch.setattr(_output, "terminal_width", lambda: 60)
+    monkeypatch.setattr(_output, "is_terminal", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_is_given_its_width_and_colours(monkeypatch):
+    text = registry().get("formats", "text")
+    (shown,) = _output.configure([_output.Output(text, None)], {}, {})
+    assert shown.options == {"width": 60, "colour": True}
+    (filed,) = _output.configure([_output.Output(text, Path("why.txt"))], {}, {})
+    assert filed.options == {}
+    monkeypatch.setenv("NO_COLOR", "1")
+    (plain,) = _output.configure([_output.Output(text, None)], {"width": "50"}, {})
+    assert plain.options == {"width": "50", "colour": False}
+
+
+@pytest.mark.usefixtures("terminal")
+def test_binary_is_not_thrown_at_a_terminal():
+    with pytest.raises(UsageError, match="not for a terminal"):
+        _output.plan(["npz"], "-", "why")
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

@@ -29,6 +29,14 @@ def test_columns_are_not_squeezed_to_nothing(capsys, monkeypatch):
     assert max(map(len, capsys.readouterr().out.splitlines())) == len("saliency") + 2 + _tables.NARROWEST
 
 
-def test_an_empty_cell_is_empty(capsys):
-    _tables.show(["a", "b"], [("", "x")])
-    assert capsys.readouterr().out.splitlines()[1] == "   x"
+def test_an_empty_cell_is_empty_and_so_may_a_column_be(capsys):
+    _tables.show(["a", "", "b"], [("", "", "x")])
+    assert capsys.readouterr().out.splitlines()[1] == "     x"
+
+
+def test_a_word_stays_whole(capsys, monkeypatch):
+    monkeypatch.setattr(_tables, "terminal_width", lambda: 40)
+    _tables.facts([("sha256", "f" * 64), ("name", "a/name-with-hyphens/of_a_node " * 3)])
+    words = capsys.readouterr().out.split()
+    assert "f" * 64 in words
+    assert words.count("a/name-with-hyphens/of_a_node") == 3
