@@ -197,10 +197,7 @@ def _show_one(facts: dict[str, Any]) -> None:
         _tables.put(f"\n{_without_arguments(description)}")
     if options:
         _tables.heading(SET_BY.get(facts["kind"], "options"))
-        rows = [
-            (o["name"], o["type"], "required" if o["required"] else _text(o["default"]), o["help"]) for o in options
-        ]
-        _tables.show(["name", "type", "default", "help"], rows)
+        _tables.show(["name", "type", "default", "help"], [_option_row(o) for o in options])
     if versions:
         _tables.heading("versions")
         _tables.show(["since", "module", "summary"], [(v["since"], v["module"], v["summary"]) for v in versions])
