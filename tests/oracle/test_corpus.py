@@ -14,7 +14,7 @@ from torch import Tensor
 
 import onnxsal
 from onnxsal.errors import ImportFault
-from onnxsal.importer.values import as_tensor, to_host
+from onnxsal.importer.values import as_tensor
 from onnxsal.model import Model
 from onnxsal.parity import verify
 from tests import corpus
@@ -22,7 +22,7 @@ from tests import corpus
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 
 TOLERANCE = 1e-3
-EIGHT_BITS = {"tashkeel_bilstm_int8": 1e-2, "traceforge_t5_encoder": 3e-2}
+EIGHT_BITS = {"tashkeel_bilstm_int8": 1e-2, "traceforge_t5_encoder": 3e-2, "voicefilter_embedder_int8": 1e-2}
 """Where one number in thousands lies so near the middle of two 8-bit steps that a float's last bit decides its way."""
 
 NO_GRADIENT = {
@@ -130,47 +130,3 @@ def _floating(value: Any) -> list[Tensor]:
     if isinstance(value, dict):
         return _floating(list(value.values()))
     return [value] if isinstance(value, Tensor) and value.requires_grad else []
-
-
-SLOPES = [
-    "dnsmos_p808",
-    "orinet",
-    "ppocr6_rec_tiny",
-    "silero_vad_v6",
-    "iclabel",
-    "oww_timer",
-    "atspm_pair",
-    "surfaces_mlp",
-]
-
-
-@pytest.mark.parametrize("name", SLOPES)
-def test_the_gradient_is_onnxruntimes_slope(name: str) -> None:
-    """Move the first input along its gradient: ONNX Runtime's answer has to go as far as the gradient says."""
-    model, feeds = _loaded(name)
-    port = model.inputs[0].name
-    leaf = as_tensor(feeds[port]).requires_grad_()
-    outputs = model.torch()(*(leaf if n == port else as_tensor(a) for n, a in feeds.items()))
-    (gradient,) = torch.autograd.grad(_score(outputs[0]), leaf)
-    slope, size = gradient.norm(), max(float(leaf.detach().abs().max()), 1e-3)
-    direction = gradient / slope
-    session = model.session(optimised=False)
-    best = min(
-        abs(_measured(session, feeds, port, to_host(direction) * step * size) - float(slope)) / float(slope)
-        for step in (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
-    )
-    assert best < 0.05
-
-
-def _score(output: Tensor) -> Tensor:
-    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return (output.double() * weights).sum()
-
-
-def _measured(session: Any, feeds: dict[str, np.ndarray], port: str, step: np.ndarray) -> float:
-    """Return the slope between two answers of ONNX Runtime, a step to either side."""
-    ends = []
-    for sign in (1, -1):
-        moved = np.asarray(feeds[port] + sign * step, dtype=feeds[port].dtype)
-        ends.append(float(_score(torch.from_numpy(np.asarray(session.run(None, {**feeds, port: moved})[0])))))
-    return (ends[0] - ends[1]) / (2 * float(np.linalg.norm(step)))
