@@ -25,7 +25,7 @@ from onnxsal.importer.graph import Graph, Node
 from onnxsal.importer.lookup import Lookup, default_lookup
 from onnxsal.importer.operator import Operator
 from onnxsal.importer.quantised import accepts, moves_on, store
-from onnxsal.importer.values import as_tensor, is_text, to_tensor
+from onnxsal.importer.values import as_tensor, is_text, to_parameter
 
 MEANINGLESS = frozenset({"consumed_inputs"})
 """Attributes that never changed a value: below opset 6 one said which inputs' memory may be reused."""
@@ -225,7 +225,7 @@ class _Builder:
     def _parameter(self, array: np.ndarray) -> nn.Parameter | Tensor:
         """Return the one tensor for a constant: a frozen parameter where floating, a buffer otherwise."""
         if id(array) not in self.parameters:
-            tensor = to_tensor(array)
+            tensor = to_parameter(array)
             is_float = tensor.is_floating_point()
             self.parameters[id(array)] = nn.Parameter(tensor, requires_grad=False) if is_float else tensor
         return self.parameters[id(array)]

@@ -115,8 +115,7 @@ def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
             return np.array(texts, dtype=object).reshape(tuple(tensor.dims))
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         if tensor.HasField("raw_data") and tensor.data_type not in PACKED_BITS:
-            # a bytearray is writable, so torch can share it without a warning or a second copy
-            flat = np.frombuffer(bytearray(tensor.raw_data), dtype=dtype.newbyteorder("<"))
+            flat = np.frombuffer(tensor.raw_data, dtype=dtype.newbyteorder("<"))
             return flat.astype(dtype, copy=False).reshape(tuple(tensor.dims))
         return onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as error:

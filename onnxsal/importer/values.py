@@ -7,6 +7,7 @@ symbolic dimensions. Strings are host values too. Sequences are lists, an absent
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -56,6 +57,17 @@ def to_tensor(array: np.ndarray, device: torch.device | None = None) -> Tensor:
     else:
         tensor = _from_numpy(array.astype(_WIDENED[array.dtype]) if array.dtype in _WIDENED else array)
     return tensor if device is None or device.type == "cpu" else tensor.to(device)
+
+
+def to_parameter(array: np.ndarray) -> Tensor:
+    """Return a tensor over the memory of a constant, also of one that is read-only: nobody writes to a constant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        if array.dtype in _REINTERPRETED:
+            carrier, dtype = _REINTERPRETED[array.dtype]
+            return torch.from_numpy(array.view(carrier)).view(dtype)
+        shared = array.dtype.kind in "fiubc" and array.dtype.isnative and array.dtype not in _WIDENED
+        return torch.from_numpy(array) if shared else to_tensor(array)
 
 
 def _from_numpy(array: np.ndarray) -> Tensor:
