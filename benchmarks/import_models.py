@@ -1,96 +1,146 @@
-"""Importing a model: how long it takes and what it holds in memory, beside onnx2torch.
+"""How long an import takes, and how much memory it holds in the end: onnxsal beside onnx2torch.
 
-    python -m benchmarks.import_models [MODEL.onnx ...] [--rounds N]
+    python benchmarks/import_models.py [MODEL.onnx ...] [--repeats N]
 
-Without a model, a ResNet-50 of random weights (100 MB) is exported. Each import runs in a process of its own, the two
-importers in turn; a figure is the median of the rounds. Memory is what the process holds more at the end than before
-the import, as a part of the file's size; the libraries are loaded before.
+Without a model a ResNet-50 of random weights (about 100 MB) is written first. Every import runs in a process of its own,
+the libraries taking turns; each process imports a tiny model before, so that libraries are loaded and caches are warm.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-WORK = """
-import gc, json, sys, time, warnings
-warnings.simplefilter("ignore")
-import onnx, torch
-if sys.argv[1] == "onnxsal":
-    import onnxsal, onnxsal.pipeline
-    from onnxsal.importer.lookup import default_lookup
-    default_lookup()
-    load = lambda path: onnxsal.load(path).torch()
-else:
-    import onnx2torch
-    load = onnx2torch.convert
+LIBRARIES = ("onnxsal", "onnx2torch")
 
-def resident():
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print a table."""
+    options = _parser().parse_args(arguments)
+    if options.measure:
+        print(json.dumps(measure(options.measure, options.models[0])))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"{'model':24}{'library':12}{'seconds':>9}{'weights MB':>12}{'held MB':>9}{'held/weights':>14}")
+        for model in options.models or [write_resnet50(Path(folder))]:
+            report(model, options.repeats)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--measure", choices=LIBRARIES, help=argparse.SUPPRESS)
+    return parser
+
+
+def report(model: Path, repeats: int) -> None:
+    """Print one line a library: medians over interleaved repeats, or why it fails."""
+    runs: dict[str, list[dict[str, Any]]] = {library: [] for library in LIBRARIES}
+    for _ in range(repeats):
+        for library, results in runs.items():
+            results.append(_in_a_process(library, model))
+    weights = weight_bytes(model)
+    for library, results in runs.items():
+        failure = next((result["error"] for result in results if "error" in result), None)
+        if failure:
+            print(f"{model.name:24}{library:12}  fails: {failure}")
+            continue
+        seconds, held = (statistics.median(r[key] for r in results) for key in ("seconds", "held"))
+        print(f"{model.name:24}{library:12}{seconds:9.3f}{weights / 1e6:12.1f}{held / 1e6:9.1f}{held / weights:14.2f}")
+
+
+def _in_a_process(library: str, model: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--measure", library, str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (done.stderr if done.returncode else done.stdout).strip().splitlines() or ["no word"]
+    return {"error": lines[-1][:100]} if done.returncode else json.loads(lines[-1])
+
+
+def measure(library: str, model: Path) -> dict[str, float]:
+    """Import a model here; return the seconds taken, and the bytes by which the process has grown in the end."""
+    warnings.simplefilter("ignore")
+    importer = _importer(library)
+    with tempfile.TemporaryDirectory() as folder:
+        importer(_write_tiny(Path(folder)))
+    before = resident()
+    started = time.perf_counter()
+    imported = importer(model)
+    seconds = time.perf_counter() - started
+    held = resident() - before
+    assert imported is not None  # it is held up to here
+    return {"seconds": seconds, "held": held}
+
+
+def _importer(library: str) -> Callable[[Path], Any]:
+    if library == "onnx2torch":
+        import onnx2torch
+
+        return lambda path: onnx2torch.convert(str(path))
+    import onnxsal
+
+    def load(path: Path) -> Any:
+        model = onnxsal.load(path)
+        return model, model.torch()
+
+    return load
+
+
+def resident() -> int:
+    """Return the process's resident bytes (Linux), after giving back what is free."""
     gc.collect()
-    fields = dict(line.split(":") for line in open("/proc/self/status") if ":" in line)
-    return int(fields["VmRSS"].split()[0]) * 1024, int(fields["VmHWM"].split()[0]) * 1024
-
-before, _ = resident()
-start = time.perf_counter()
-module = load(sys.argv[2])
-seconds = time.perf_counter() - start
-after, peak = resident()
-print(json.dumps({"seconds": seconds, "held": after - before, "peak": peak - before}))
-"""
-IMPORTERS = ("onnxsal", "onnx2torch")
+    ctypes.CDLL(None).malloc_trim(0)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096
 
 
-def measure(importer: str, path: Path) -> dict[str, float] | None:
-    """Return one import's figures; None where the importer refuses the model."""
-    run = subprocess.run([sys.executable, "-c", WORK, importer, str(path)], capture_output=True, text=True, check=False)
-    return json.loads(run.stdout.splitlines()[-1]) if run.returncode == 0 else None
+def weight_bytes(model: Path) -> int:
+    """Return the bytes of all constants of a model."""
+    import onnxsal
+
+    return sum(array.nbytes for array in onnxsal.load(model).graph.constants.values())
 
 
-def resnet50(folder: Path) -> Path:
-    """Export a ResNet-50 of random weights."""
+def write_resnet50(folder: Path) -> Path:
+    """Write a ResNet-50 of random weights, at an opset that onnx2torch reads."""
     import torch
-    import torchvision
+    from torchvision.models import resnet50
 
+    torch.manual_seed(0)
     path = folder / "resnet50.onnx"
-    module = torchvision.models.resnet50(weights=None).eval()
-    for parameter in module.parameters():  # equal ones would be shared through Identity, where onnx2torch gives up
-        torch.nn.init.normal_(parameter, std=0.05)
-    torch.onnx.export(module, (torch.randn(1, 3, 224, 224),), path, dynamo=False, opset_version=13)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(resnet50().eval(), (torch.zeros(1, 3, 224, 224),), path, dynamo=False, opset_version=13)
     return path
 
 
-def report(path: Path, rounds: int) -> None:
-    """Print the medians for one model, in the form of a Markdown table."""
-    figures: dict[str, list[dict[str, float]]] = {name: [] for name in IMPORTERS}
-    for _ in range(rounds):
-        for name in IMPORTERS:
-            found = measure(name, path)
-            figures[name] += [found] if found else []
-    size = path.stat().st_size
-    print(f"\n{path.name}, {size / 1e6:.0f} MB, {rounds} rounds\n")
-    print("| importer | seconds | held at the end | held at most |\n| --- | --- | --- | --- |")
-    for name, runs in figures.items():
-        if not runs:
-            print(f"| {name} | refuses | | |")
-            continue
-        seconds, held, peak = (statistics.median(run[key] for run in runs) for key in ("seconds", "held", "peak"))
-        print(f"| {name} | {seconds:.2f} | {held / size:.2f} x the file | {peak / size:.2f} x the file |")
+def _write_tiny(folder: Path) -> Path:
+    """Write a convolution of one weight, a Relu and an Add, to warm the import up."""
+    import onnx
+    from onnx import TensorProto, helper
 
-
-def main() -> None:
-    """Measure the models that are named, or the ResNet-50."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        for path in arguments.models or [resnet50(Path(folder))]:
-            report(path, arguments.rounds)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, 4, 4]) for name in ("x", "y")]
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Add", ["r", "x"], ["y"]),
+    ]
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 1, 1], [2.0])
+    graph = helper.make_graph(nodes, "tiny", ports[:1], ports[1:], [weight])
+    path = folder / "tiny.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
 
 
 if __name__ == "__main__":

@@ -67,16 +67,20 @@ class Agreement:
         """Return how the score changes along a random way: by ONNX Runtime's own answers, and by the gradient.
 
         The lengths along the axes are random. The signs are the gradient's, lest the parts cancel and rounding drowns
-        the rest; the way is short (`CHANGE`), so that few kinks of a ReLU lie on it.
+        the rest. A ReLU may have its kink on the way, so the gradient is the mean of four on it.
         """
         gradient = self.gradients()[name].astype(np.float64)
         lengths = np.abs(np.random.default_rng(seed).standard_normal(gradient.shape))
         way = lengths * np.sign(gradient) * CHANGE * self.scale / (lengths * np.abs(gradient)).sum()
-        ahead = (self.feeds[name] + way).astype(self.feeds[name].dtype)
-        behind = (self.feeds[name] - way).astype(self.feeds[name].dtype)
+        ahead, behind = self._moved(name, way), self._moved(name, -way)
+        between = [self.gradients({name: self._moved(name, part * way)})[name] for part in (-0.75, -0.25, 0.25, 0.75)]
         measured = self.runtime_score({name: ahead}) - self.runtime_score({name: behind})
-        promised = (gradient * (ahead.astype(np.float64) - behind)).sum()  # the way as rounding left it
-        return measured, float(promised)
+        promised = np.mean(between, axis=0, dtype=np.float64) * (ahead.astype(np.float64) - behind)
+        return measured, float(promised.sum())
+
+    def _moved(self, name: str, way: np.ndarray) -> np.ndarray:
+        here = self.feeds[name]
+        return (here + way).astype(here.dtype)
 
     @cached_property
     def scale(self) -> float:

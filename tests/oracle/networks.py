@@ -8,7 +8,7 @@ and 0, so that no layer is idle and signals neither vanish nor explode on their 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import torch
@@ -49,6 +49,14 @@ class Network:
         """Make the network, the same one each time, in evaluation mode."""
         torch.manual_seed(0)
         return lively(self.make(), self.inputs(32))
+
+    def in_double(self) -> Network:
+        """Return the network in double precision, where two ways to compute agree to many digits."""
+        return replace(
+            self,
+            make=lambda: self.make().double(),
+            inputs=lambda n: tuple(v.double() if v.is_floating_point() else v for v in self.inputs(n)),
+        )
 
     def open_axes(self, name: str) -> Mapping[int, str]:
         """Return the axes of an input that a symbolic export leaves open."""
@@ -128,7 +136,7 @@ def _generator() -> torch.Generator:
 VOCABULARY, WIDTH, CLASSES = 50, 32, 5
 
 
-# --- pictures -----------------------------------------------------------------------------------------------
+# --- pictures ---
 
 
 @network(pictures(32))
@@ -229,7 +237,7 @@ def unet() -> nn.Module:
     return UNet()
 
 
-# --- language -----------------------------------------------------------------------------------------------
+# --- language ---
 
 OPEN_TEXT = {0: "batch", 1: "length"}
 
@@ -296,7 +304,7 @@ def transformer_encoder() -> nn.Module:
     return nn.Sequential(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), nn.Linear(WIDTH, CLASSES))
 
 
-# --- sequences and tables -----------------------------------------------------------------------------------
+# --- sequences and tables ---
 
 
 class Recurrent(nn.Module):
