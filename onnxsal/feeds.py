@@ -156,7 +156,7 @@ def _check_finite(port: Port, array: np.ndarray) -> None:
         raise InputError(
             f"{int((~finite).sum())} of {array.size} values are NaN or infinite, the first at {first}",
             where=_where(port),
-            hint="mend the input; if the model is meant to take them, allow it (allow_nan)",
+            hint="mend the input; if the model is meant to take them, say --allow-nan (allow_nan=True)",
         )
 
 

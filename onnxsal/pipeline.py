@@ -43,6 +43,7 @@ def explain(
     inputs: Sequence[str] | None = None,
     verify: bool = True,
     tolerance: float | None = None,
+    allow_nan: bool = False,
     **options: Any,
 ) -> Attribution:
     """Explain one answer of a model: how much each part of each input speaks for it.
@@ -60,6 +61,7 @@ def explain(
         inputs: Names of the inputs to explain; None means every floating-point one.
         verify: Whether to compare the import with ONNX Runtime first.
         tolerance: The largest accepted distance from ONNX Runtime, as a part of an output's scale.
+        allow_nan: Whether inputs may hold NaN and infinities, for models that are meant to take them.
         **options: The method's own options.
 
     Returns:
@@ -72,7 +74,17 @@ def explain(
         ParityError: the imported graph answers something else than ONNX Runtime.
     """
     request = Request(
-        method, options, target, device, engine, seed, batch_size, inputs, verify=verify, tolerance=tolerance
+        method,
+        options,
+        target,
+        device,
+        engine,
+        seed,
+        batch_size,
+        inputs,
+        verify=verify,
+        tolerance=tolerance,
+        allow_nan=allow_nan,
     )
     return run(model if isinstance(model, Model) else load(model), feeds, request)
 
@@ -127,7 +139,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
     options = method.check_options(dict(request.options))
     device = choose_device(request.device)
     explained = _explained(model, request.inputs)
-    arrays = check_feeds(model.inputs, feeds)
+    arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
     engine = _open_engine(model, method, request.engine, device)
     tensors = {name: _placed(array, device) for name, array in arrays.items()}
     parity = _verified(model, tensors, device, request)

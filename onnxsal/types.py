@@ -162,6 +162,8 @@ class Request:
     verify: bool = True
     tolerance: float | None = None
     """The largest accepted distance from ONNX Runtime, as a part of the output's scale; None: by the model's type."""
+    allow_nan: bool = False
+    """Whether inputs may hold NaN and infinities."""
 
 
 @dataclass(frozen=True)

@@ -231,3 +231,18 @@ def test_another_answer_than_onnx_runtimes_is_refused(monkeypatch: pytest.Monkey
     with pytest.raises(ParityError, match="node 'gemm'"):
         onnxsal.explain(broken, {"x": X})
     assert isinstance(onnxsal.explain(broken, {"x": X}, verify=False), Attribution)
+
+
+def test_nan_is_refused_unless_allowed() -> None:
+    nodes = [
+        onnx.helper.make_node("IsNaN", ["x"], ["gone"]),
+        onnx.helper.make_node("Where", ["gone", "zero", "x"], ["y"]),
+    ]
+    mending = tiny.model(
+        nodes, [("x", tiny.FLOAT, ["N", 3])], [("y", tiny.FLOAT, ["N", 3])], {"zero": np.zeros(3, np.float32)}
+    )
+    x = np.float32([[1, np.nan, 3]])
+    with pytest.raises(InputError, match="--allow-nan"):
+        onnxsal.explain(mending, {"x": x})
+    a = onnxsal.explain(mending, {"x": x}, target="y.sum()", allow_nan=True)
+    np.testing.assert_array_equal(a.values["x"], [[1, 0, 1]])

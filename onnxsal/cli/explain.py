@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,7 @@ DEFAULT_METHOD = "saliency"
     type=click.FloatRange(min=0),
     help="The distance from ONNX Runtime that is accepted, as a part of an output's scale.",
 )
+@option("--allow-nan", is_flag=True, help="Take inputs that hold NaN or infinities, for models that are meant to.")
 @json_option
 @config_option(TABLES)
 @message_options
@@ -130,7 +132,7 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
     messages.detail(f"read {', '.join(f'{name} {list(a.shape)}' for name, a in arrays.items())}")
     attribution = pipeline.run(opened, arrays, request, pictures)
     messages.detail(f"explained by {method} in {attribution.provenance.seconds:.2f} s")
-    written = _output.write(attribution.ranked, outputs)
+    written = _output.write([replace(a, others=()) for a in attribution.ranked], outputs)
     for path in written:
         messages.say(f"wrote {path}")
     if given["as_json"]:
@@ -154,6 +156,7 @@ def _request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
         given["inputs"] or None,
         verify=given["verify"],
         tolerance=given["tolerance"],
+        allow_nan=given["allow_nan"],
     )
 
 
