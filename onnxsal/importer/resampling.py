@@ -83,8 +83,13 @@ def _tf_half_pixel_for_nn(place: Tensor, axis: Axis) -> Tensor:
 def _tf_crop_and_resize(place: Tensor, axis: Axis) -> Tensor:
     if axis.out == 1:
         return torch.full_like(place, 0.5 * (axis.start + axis.end) * (axis.size - 1))
-    step = (axis.end - axis.start) * (axis.size - 1) / (axis.out - 1)
-    return axis.start * (axis.size - 1) + place * step
+    along = place * (axis.end - axis.start) * (axis.size - 1) / (axis.out - 1)
+    return along + _single(axis.start * (axis.size - 1))
+
+
+def _single(value: float) -> float:
+    """Return a number as float32 rounds it."""
+    return float(np.float32(value)) if isinstance(value, float) else value
 
 
 COORDINATES: dict[str, Callable[[Tensor, Axis], Tensor]] = {
@@ -112,7 +117,8 @@ def nearest_indices(axis: Axis, how: Filter, device: torch.device) -> Tensor:
 
 ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "round_prefer_floor": lambda where: (where - 0.5).ceil(),
-    "round_prefer_ceil": lambda where: (where + 0.5).floor(),
+    # ONNX Runtime takes what falls short of a half by rounding errors for a half
+    "round_prefer_ceil": lambda where: torch.where(where - where.floor() >= 0.5 - 1e-6, where.ceil(), where.floor()),
     "floor": torch.floor,
     "ceil": torch.ceil,
 }
@@ -156,14 +162,18 @@ def output_size(size: int, scale: float) -> int:
     return torch.sym_int(size * (scale * (1 + 2.0**-24)))
 
 
-@lru_cache(maxsize=1024)
 def native_nearest(axis: Axis, how: Filter) -> str | None:
     """Return which of torch's two nearest modes shows exactly the same elements, or None.
 
     Torch rounds in its own way; where the sizes are known both are simply tried.
     """
-    if not axis.is_static:
-        return "nearest" if _plain_upsampling(axis, how) else None
+    if axis.is_static:
+        return _tried(axis, how)
+    return "nearest" if _plain_upsampling(axis, how) else None
+
+
+@lru_cache(maxsize=1024)
+def _tried(axis: Axis, how: Filter) -> str | None:
     wanted = nearest_indices(axis, how, torch.device("cpu"))
     source = torch.arange(axis.size, dtype=torch.float32)[None, None]
     if torch.equal(torch.ops.aten.upsample_nearest1d(source, [axis.out], axis.scale)[0, 0].long(), wanted):

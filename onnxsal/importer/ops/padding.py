@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -53,10 +53,16 @@ def _mirrored(data: Tensor, begins: Sequence[int], ends: Sequence[int], mode: st
         return native
     for axis, (begin, end) in enumerate(zip(begins, ends, strict=True)):
         if not _is_zero(begin) or not _is_zero(end):
-            size = data.shape[axis]
-            place = torch.arange(-begin, size + end, device=data.device)
-            data = data.index_select(axis, SOURCES[mode](place, size))
+            data = _widened(data, axis, begin, end, SOURCES[mode])
     return data
+
+
+def _widened(data: Tensor, axis: int, begin: int, end: int, source: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Widen one axis with its own elements; what negative pads cut off is never shown."""
+    first, last = torch.sym_max(-begin, 0), torch.sym_max(-end, 0)
+    size = data.shape[axis] - first - last
+    place = torch.arange(torch.sym_min(-begin, 0), size + torch.sym_max(end, 0), device=data.device)
+    return data.index_select(axis, source(place, size) + first)
 
 
 def _is_zero(pad: int) -> bool:

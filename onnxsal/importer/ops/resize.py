@@ -55,6 +55,8 @@ def resize(
     how = Filter(
         mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, bool(exclude_outside), bool(antialias)
     )
+    if all(_keeps_size(axis) for axis in plan):  # ONNX Runtime copies then, whatever scales and regions say
+        return x
     y = _resize(x, plan, how)
     return _extrapolated(y, plan, extrapolation_value) if cut else y
 
@@ -86,7 +88,11 @@ def _region(roi: Host | None, count: int) -> tuple[list[float], list[float]]:
 
 
 def _stays(axis: Axis) -> bool:
-    return (isinstance(axis.scale, float) and axis.scale == 1.0) or axis.size is axis.out
+    return isinstance(axis.scale, float) and axis.scale == 1.0
+
+
+def _keeps_size(axis: Axis) -> bool:
+    return axis.size is axis.out or (isinstance(axis.size, int) and isinstance(axis.out, int) and axis.size == axis.out)
 
 
 def _targets(sizes: Sequence[int], wanted: Sequence[int], policy: str) -> list[tuple[int, float]]:
