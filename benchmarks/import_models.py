@@ -2,8 +2,8 @@
 
     python benchmarks/import_models.py [MODEL.onnx ...] [--repeats N]
 
-Without a model a ResNet-50 of random weights (about 100 MB) is written first. Every import runs in a process of its own,
-the libraries taking turns; each process imports a tiny model before, so that libraries are loaded and caches are warm.
+Without a model a ResNet-50 of random weights (about 100 MB) is written first. Every import runs in a process of its
+own, the libraries taking turns; each process imports a tiny model before, so that libraries are loaded and caches warm.
 """
 
 from __future__ import annotations
@@ -119,9 +119,13 @@ def write_resnet50(folder: Path) -> Path:
 
     torch.manual_seed(0)
     path = folder / "resnet50.onnx"
+    network = resnet50().eval()
+    for value in network.state_dict().values():
+        if value.is_floating_point():  # the exporter would merge equal constants, which onnx2torch cannot read
+            value.add_(torch.rand_like(value), alpha=0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(resnet50().eval(), (torch.zeros(1, 3, 224, 224),), path, dynamo=False, opset_version=13)
+        torch.onnx.export(network, (torch.zeros(1, 3, 224, 224),), path, dynamo=False, opset_version=13)
     return path
 
 

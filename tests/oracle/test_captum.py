@@ -107,7 +107,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Export]
     return load
 
 
-def by_captum(method: type, name: str, target: Any, **options: Any) -> dict[str, np.ndarray]:
+def by_captum(explainer: type, name: str, target: Any, **options: Any) -> dict[str, np.ndarray]:
     """Explain the original module's first output with Captum; whole-numbered inputs are handed on unexplained."""
 
     def first(*inputs: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def by_captum(method: type, name: str, target: Any, **options: Any) -> dict[str,
     inputs = drawn(name)
     explained = tuple(value for value in inputs if value.is_floating_point())
     rest = inputs[len(explained) :]
-    values = method(first).attribute(explained, target=target, additional_forward_args=rest or None, **options)
+    values = explainer(first).attribute(explained, target=target, additional_forward_args=rest or None, **options)
     return {n: v.detach().numpy() for n, v in zip(ALL[name].names, values, strict=False)}
 
 
