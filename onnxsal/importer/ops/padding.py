@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,8 @@ def _widened(data: Tensor, axis: int, begin: int, end: int, source: Callable[[Te
     """Widen one axis with its own elements; what negative pads cut off is never shown."""
     first, last = torch.sym_max(-begin, 0), torch.sym_max(-end, 0)
     size = data.shape[axis] - first - last
-    place = torch.arange(torch.sym_min(-begin, 0), size + torch.sym_max(end, 0), device=data.device)
+    stop: Any = size + torch.sym_max(end, 0)  # symbolic under a trace, which torch's stubs do not allow here
+    place = torch.arange(torch.sym_min(-begin, 0), stop, device=data.device)
     return data.index_select(axis, source(place, size) + first)
 
 
