@@ -33,6 +33,8 @@ FLOATS = {
     for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
 }
 HALVES = {torch.float16, torch.bfloat16}
+E4M3FN_TIE = 464.0
+"""Halfway between the largest float8_e4m3fn and what would come next."""
 EXACT_SUM = 2**24
 """Up to here float32 holds every integer."""
 
@@ -114,7 +116,11 @@ class _RoundFloat(torch.autograd.Function):
             size = bounded.abs()
             step = torch.where(size < 2, 0.5, torch.where(size < 4, 1.0, 2.0)).to(scaled)
             return (bounded / step).round() * step
-        return (scaled.clamp(-high, high) if saturate else scaled).to(FLOATS[stored]).to(scaled.dtype)
+        if saturate:
+            return scaled.clamp(-high, high).to(FLOATS[stored]).to(scaled.dtype)
+        rounded = scaled.to(FLOATS[stored]).to(scaled.dtype)
+        # this type has no infinity, and torch saturates it: what rounds beyond the largest is no number
+        return rounded.masked_fill(scaled.abs() > E4M3FN_TIE, torch.nan) if stored == "float8_e4m3fn" else rounded
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
