@@ -61,9 +61,8 @@ def _mirrored(data: Tensor, begins: Sequence[int], ends: Sequence[int], mode: st
 def _widened(data: Tensor, axis: int, begin: int, end: int, source: Callable[[Tensor, int], Tensor]) -> Tensor:
     """Widen one axis with its own elements; what negative pads cut off is never shown."""
     first, last = torch.sym_max(-begin, 0), torch.sym_max(-end, 0)
-    size = data.shape[axis] - first - last
-    stop: Any = size + torch.sym_max(end, 0)  # symbolic under a trace, which torch's stubs do not allow here
-    place = torch.arange(torch.sym_min(-begin, 0), stop, device=data.device)
+    size: Any = data.shape[axis] - first - last  # symbolic under a trace
+    place = torch.arange(torch.sym_min(-begin, 0), size + torch.sym_max(end, 0), device=data.device)
     return data.index_select(axis, source(place, size) + first)
 
 
