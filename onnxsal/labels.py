@@ -1,4 +1,4 @@
-"""The class names that a model's metadata carries, in any of the usual ways of writing them."""
+"""The names of classes and columns that a model's metadata carry, in any of the usual ways of writing them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+FEATURE_KEYS = ("features", "feature_names", "columns")
 KEYS = ("labels", "names", "classes", "class_names", "id2label", "character")
 
 
@@ -14,6 +15,12 @@ def labels_of(metadata: Mapping[str, str]) -> list[str] | None:
     """Return the names in order of class index; None where there are none."""
     texts = (metadata[key] for key in KEYS if metadata.get(key))
     return next((_names(text) for text in texts), None)
+
+
+def features_of(metadata: Mapping[str, str]) -> list[str]:
+    """Return the names of a table's columns in order; none where the metadata name none."""
+    texts = (metadata[key] for key in FEATURE_KEYS if metadata.get(key))
+    return next((_names(text) for text in texts), [])
 
 
 def _names(text: str) -> list[str]:

@@ -21,7 +21,7 @@ from onnxsal.diagnosis import find_break
 from onnxsal.errors import InputError, OnnxsalError, PluginError, UsageError, nearest
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.inputs import check_feeds
-from onnxsal.labels import labels_of
+from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
 from onnxsal.parity import Parity, verify_once
 from onnxsal.plugins import OURS, Provider, registry
@@ -108,7 +108,12 @@ def run(
     results = [_explain_target(plan, targets) for targets in ranked]
     seconds = time.perf_counter() - started
     finished = [
-        replace(result, provenance=_provenance(model, plan, result, seconds), pictures=dict(pictures or {}))
+        replace(
+            result,
+            provenance=_provenance(model, plan, result, seconds),
+            pictures=dict(pictures or {}),
+            features=_features(model, plan),
+        )
         for result in results
     ]
     return replace(finished[0], others=tuple(finished[1:]))
@@ -161,6 +166,13 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
         stacked=stacked,
         batched=batched_inputs(model.inputs, tensors, explained) if stacked else frozenset(),
     )
+
+
+def _features(model: Model, plan: _Plan) -> tuple[str, ...]:
+    """Return the columns' names, where they are as many as an explained table has columns."""
+    names = features_of(model.metadata)
+    tables = [plan.feeds[name].shape for name in plan.explained if plan.feeds[name].ndim == 2]
+    return tuple(names) if any(shape[1] == len(names) for shape in tables) else ()
 
 
 def _placed(array: np.ndarray, device: str) -> Any:

@@ -199,7 +199,8 @@ class Attribution:
         parity: How far the imported graph is from ONNX Runtime, per output.
         provenance: What it takes to make the result again.
         pictures: What a person would see of an input, where its reader knew: RGB bytes [N, height, width, 3].
-        ranked: The explanations of all targets where several were asked for (``top3``), this one first.
+        others: The explanations of the other targets where several were asked for (``top3``).
+        features: The names of a table's columns, where the model's metadata carry them.
     """
 
     values: Mapping[str, np.ndarray]
@@ -213,6 +214,7 @@ class Attribution:
     parity: Mapping[str, Any] | None = None
     pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
     others: Sequence[Attribution] = ()
+    features: Sequence[str] = ()
 
     @property
     def ranked(self) -> tuple[Attribution, ...]:

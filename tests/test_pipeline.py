@@ -246,3 +246,11 @@ def test_nan_is_refused_unless_allowed() -> None:
         onnxsal.explain(mending, {"x": x})
     a = onnxsal.explain(mending, {"x": x}, target="y.sum()", allow_nan=True)
     np.testing.assert_array_equal(a.values["x"], [[1, 0, 1]])
+
+
+def test_a_tables_columns_are_called_what_the_model_calls_them() -> None:
+    named = tiny.linear(features='["height", "weight", "age"]')
+    a = onnxsal.explain(named, {"x": X}, target=0)
+    assert a.features == ("height", "weight", "age")
+    assert b"weight = 2" in onnxsal.render(a, "text")
+    assert onnxsal.explain(tiny.linear(features='["height"]'), {"x": X}).features == ()

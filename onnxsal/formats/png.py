@@ -25,7 +25,7 @@ def render_png(
     Args:
         examples: How many examples are drawn at most.
         top: How many features get a bar.
-        names: The features' names, in order.
+        names: The features' names, in order; those the model carries where not given.
         percentile: Where the colours end; the few larger attributions share the last one.
         smooth: Blur the attributions of a picture by so many of its pixels, for the eye only.
         dpi: Dots per inch.
@@ -36,7 +36,12 @@ def render_png(
     _check("percentile", percentile, 50, 100)
     _check("dpi", dpi, 20, 600)
     _check("smooth", smooth, 0, 100)
-    return draw(attribution, Style(max(1, top), names, percentile, smooth), limit=examples, dpi=dpi)
+    return draw(
+        attribution,
+        Style(max(1, top), names or tuple(attribution.features), percentile, smooth),
+        limit=examples,
+        dpi=dpi,
+    )
 
 
 def _check(option: str, value: float, low: float, high: float) -> None:

@@ -24,7 +24,7 @@ def render_text(
     Args:
         examples: How many examples are shown at most.
         top: How many features are listed.
-        names: The features' names, in order.
+        names: The features' names, in order; those the model carries where not given.
         width: Columns of the terminal.
         colour: Use the terminal's red (for) and blue (against).
     """
@@ -32,7 +32,9 @@ def render_text(
 
     if width < 40:
         raise UsageError(f"{width} columns are too few", where="option width", hint="at least 40")
-    return summary(attribution, Style(max(1, top), names, width, colour), limit=max(1, examples)).encode()
+    return summary(
+        attribution, Style(max(1, top), names or tuple(attribution.features), width, colour), limit=max(1, examples)
+    ).encode()
 
 
 @hookimpl
