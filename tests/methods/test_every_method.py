@@ -1,0 +1,101 @@
+"""What every attribution method promises, asked of each that is installed, on networks of every common kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from onnx import helper
+
+import onnxsal
+from onnxsal.errors import UsageError
+from onnxsal.plugins import registry
+from tests import models_for_tests as tiny
+from tests.methods.models import KINDS, Inputs, inputs_of, model
+
+METHODS = sorted(registry().names("methods"))
+TARGETS = [2, 0, 1]
+CASES = [(method, kind) for method in METHODS for kind in KINDS]
+WHATEVER_THE_TARGET = {"eigen_cam", "score_cam"}
+"""Methods that show something even where the score never moves."""
+
+
+def values(kind: str, method: str, inputs: Inputs, target: Any = TARGETS, **options: Any) -> dict[str, np.ndarray]:
+    """Return the attributions, or skip the case where the method says that it is not made for such a network."""
+    try:
+        result = onnxsal.explain(model(kind), inputs, method=method, target=target, verify=False, **options)
+    except UsageError as refusal:
+        if not (refusal.where and refusal.hint):
+            raise
+        pytest.skip(str(refusal))
+    return dict(result.values)
+
+
+def close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-10 * max(1, np.abs(value).max()))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_explains_some_network(method: str) -> None:
+    def carries(kind: str) -> bool:
+        try:
+            onnxsal.explain(model(kind), inputs_of(kind), method=method, target=0, verify=False)
+        except UsageError:
+            return False
+        return True
+
+    assert any(carries(kind) for kind in KINDS)
+
+
+@pytest.mark.parametrize(("method", "kind"), CASES)
+def test_it_answers_in_the_inputs_shape_and_leaves_them_alone(method: str, kind: str) -> None:
+    inputs = inputs_of(kind)
+    for name, value in values(kind, method, inputs).items():
+        assert value.shape == tuple(inputs[name].shape)
+        assert value.dtype == np.float64
+        assert np.isfinite(value).all()
+        torch.testing.assert_close(inputs[name], inputs_of(kind)[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("method", "kind"), CASES)
+def test_it_answers_the_same_again(method: str, kind: str) -> None:
+    again = values(kind, method, inputs_of(kind))
+    for name, value in values(kind, method, inputs_of(kind)).items():
+        np.testing.assert_array_equal(again[name], value)
+
+
+@pytest.mark.parametrize(("method", "kind"), CASES)
+def test_an_example_is_explained_the_same_in_any_company(method: str, kind: str) -> None:
+    inputs = inputs_of(kind)
+    whole = values(kind, method, inputs)
+    turned = values(kind, method, {n: v.flip(0) for n, v in inputs.items()}, TARGETS[::-1], batch_size=2)
+    close({name: value[::-1] for name, value in turned.items()}, whole)
+    alone = values(kind, method, {n: v[1:2] for n, v in inputs.items()}, TARGETS[1])
+    close(alone, {name: value[1:2] for name, value in whole.items()})
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in WHATEVER_THE_TARGET])
+def test_a_score_that_never_moves_is_nobodys_work(method: str) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "weight"], ["maps"]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+        helper.make_node("Mul", ["pooled", "nothing"], ["y"]),
+    ]
+    constants = {"weight": np.ones((2, 1, 1, 1), np.float32), "nothing": np.zeros(1, np.float32)}
+    proto = tiny.model(nodes, [("x", tiny.FLOAT, ["N", 1, 4, 4])], [("y", tiny.FLOAT, ["N", 2, 1, 1])], constants)
+    picture = np.random.default_rng(0).random((2, 1, 4, 4), np.float32)
+    result = onnxsal.explain(proto, {"x": picture}, method=method, target=(0, 0, 0))
+    np.testing.assert_allclose(result.values["x"], 0, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if registry().get("methods", m).complete])
+def test_a_complete_method_shares_out_a_linear_score_exactly(method: str) -> None:
+    weight = np.random.default_rng(1).normal(size=(5, 3))
+    nodes = [helper.make_node("MatMul", ["x", "weight"], ["y"])]
+    proto = tiny.model(nodes, [("x", tiny.DOUBLE, ["N", 5])], [("y", tiny.DOUBLE, ["N", 3])], {"weight": weight})
+    x = np.random.default_rng(2).normal(size=(3, 5))
+    result = onnxsal.explain(proto, {"x": x}, method=method, target=TARGETS, verify=False)
+    np.testing.assert_allclose(result.values["x"], x * weight[:, TARGETS].T, rtol=1e-9, atol=1e-12)
