@@ -28,7 +28,6 @@ class Agreement:
 
     model: Model
     feeds: Arrays
-    is_kinked: bool = False
 
     @cached_property
     def module(self) -> torch.fx.GraphModule:
