@@ -52,8 +52,25 @@ Rules: TypeAlias = Any
 """Backward rules: a mapping from operator name to rule, a function from ONNX node to rule, or None.
 
 A rule is ``rule(call, gradient) -> gradients``: what goes back to each tensor among a node's inputs, from what the node
-was called with (`onnxsal.importer.rules.Call`) and what comes back to it.
+was called with (a `Call`) and what comes back to it.
 """
+
+
+class Call(Protocol):
+    """One node of the graph, called: what a backward rule is handed.
+
+    ``constant`` says for each input whether it is the same whatever the model is fed; ``reference`` is the same call in
+    the reference run, where there was one.
+    """
+
+    node: Any
+    inputs: tuple[Tensor, ...]
+    output: Any
+    reference: Any
+    constant: tuple[bool, ...]
+
+    def vjp(self, gradient: Any, inputs: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
+        """Return the ordinary gradients by every input, at the call's own inputs or at others."""
 
 
 class Layer(Protocol):

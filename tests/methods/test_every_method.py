@@ -18,9 +18,17 @@ from tests.methods.models import KINDS, Inputs, inputs_of, model
 METHODS = sorted(registry().names("methods"))
 TARGETS = [2, 0, 1]
 PAIRS = [(method, kind) for method in METHODS for kind in KINDS]
-REFUSED = [(method, kind) for method, kind in PAIRS if method.endswith(("_cam", "_cam_plus_plus")) and kind != "cnn"]
-"""A class activation map needs feature maps, which only the convolutional network has."""
+NEEDS = {
+    "cnn": ("_cam", "_cam_plus_plus"),  # feature maps
+    "cnn mlp": ("guided_backprop", "deconvolution"),  # rectifiers
+}
+"""What only some of the networks have, and the methods that cannot do without it."""
 
+REFUSED = [
+    (method, kind)
+    for method, kind in PAIRS
+    if any(method.endswith(methods) and kind not in kinds.split() for kinds, methods in NEEDS.items())
+]
 CASES = [pair for pair in PAIRS if pair not in REFUSED]
 WHATEVER_THE_TARGET = {"eigen_cam", "score_cam"}
 """Methods that show something even where the score never moves."""
@@ -75,7 +83,8 @@ def test_an_example_is_explained_the_same_in_any_company(method: str, kind: str)
 def test_a_score_that_never_moves_is_nobodys_work(method: str) -> None:
     nodes = [
         helper.make_node("Conv", ["x", "weight"], ["maps"]),
-        helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["pooled"]),
         helper.make_node("Mul", ["pooled", "nothing"], ["y"]),
     ]
     constants = {"weight": np.ones((2, 1, 1, 1), np.float32), "nothing": np.zeros(1, np.float32)}
