@@ -9,7 +9,6 @@ import importlib
 import importlib.metadata
 import os
 import pkgutil
-import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -196,9 +195,3 @@ def _collect(plugin: Any, provider: Provider, found: Registry) -> None:
 
 def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def report_problems() -> None:
-    """Say on stderr which plugins were skipped, and why."""
-    for problem in registry().problems:
-        print(f"warning: {problem}", file=sys.stderr)

@@ -34,10 +34,6 @@ class Windows:
         """Whether every axis is padded alike on both sides, so that torch's own padding serves."""
         return all(b == e and b >= 0 for b, e in zip(self.begins, self.ends, strict=True))
 
-    def flat_pads(self) -> list[int]:
-        """Return the pads in the order `F.pad` wants: last axis first."""
-        return flat(self.begins, self.ends)
-
     def counts(self, ceil: bool = False) -> tuple[int, ...]:
         """Return how many windows fit along each axis."""
         return tuple(self._count(axis, ceil) for axis in range(len(self.sizes)))

@@ -5,11 +5,11 @@ import inspect
 import numpy as np
 import onnx
 import pytest
+from onnxruntime.capi import onnxruntime_pybind11_state as PYBIND
 
 from onnxsal.importer.lookup import default_lookup
 
 DOMAIN = "com.microsoft"
-PYBIND = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
 
 
 def _schemas():

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from captum import attr
 from torch import Tensor, nn
 
 import onnxsal
 from tests.oracle.exports import write
 from tests.oracle.networks import CLASSES, DYNAMO, NETWORKS, SCRIPT, VOCABULARY, Export, Network, pictures, vectors
 
-attr = pytest.importorskip("captum.attr")
 EXPORTS = (SCRIPT[-1], DYNAMO[0])
 EITHER = [pytest.param(EXPORTS[0], id="torchscript"), pytest.param(EXPORTS[1], id="dynamo", marks=pytest.mark.oracle)]
 EXAMPLES = 3

@@ -11,7 +11,6 @@ import pytest
 import onnxsal
 from tests.oracle.agreement import Agreement
 
-pytest.importorskip("skl2onnx")
 DTYPES = (np.float32, np.float64)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import pytest
+import skl2onnx
 import torch
 
 from onnxsal.errors import ImportFault
@@ -228,7 +229,6 @@ def _fitted(kind):
     ["forest", "boosting", "isolation", "tree", "logistic", "svc", "svr", "mlp", "scaled"],
 )
 def test_scikit_learn(kind):
-    skl2onnx = pytest.importorskip("skl2onnx")
     fitted, x = _fitted(kind)
     options = {"zipmap": False} if hasattr(fitted, "predict_proba") else None
     model = skl2onnx.to_onnx(fitted, x[:1], options=options, target_opset={"": 17, DOMAIN: 3})
