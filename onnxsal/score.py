@@ -160,12 +160,16 @@ class BoundScore:
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds, seeded by each example's own values."""
         noise: dict[str, list[Tensor]] = {name: [] for name in feeds}
-        for example in range(_count(feeds)):
-            generator = torch.Generator().manual_seed(self._seed_of(feeds, example, draw))
+        for generator in self.generators(feeds, draw):
             for name, value in feeds.items():
                 drawn = torch.randn(value.shape[1:], generator=generator, dtype=torch.float64)
                 noise[name].append(drawn.to(value.device, value.dtype))
         return {name: torch.stack(rows) for name, rows in noise.items()}
+
+    def generators(self, feeds: Feeds, draw: int = 0) -> list[torch.Generator]:
+        """Return a source of random numbers for each row, on the CPU, seeded by the row's own values."""
+        seeds = [self._seed_of(feeds, row, draw) for row in range(_count(feeds))]
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def _seed_of(self, feeds: Feeds, example: int, draw: int) -> int:
         digest = hashlib.sha256(f"{self.seed}/{draw}".encode())

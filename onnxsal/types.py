@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 Dim: TypeAlias = "int | str | None"
 """A dimension: fixed, named by a symbol, or unknown."""
@@ -120,6 +120,9 @@ class Score(Protocol):
 
         The noise of an example depends on the seed, its own values and ``draw`` alone, not on the batch around it.
         """
+
+    def generators(self, feeds: Feeds, draw: int = 0) -> list[Generator]:
+        """Return a source of random numbers for each row, on the CPU; what it gives depends on what ``normal`` does."""
 
 
 @dataclass(frozen=True)
