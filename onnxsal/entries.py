@@ -18,7 +18,15 @@ from onnxsal.errors import UsageError, nearest
 Baseline = NewType("Baseline", Any)  # type: ignore[valid-newtype]
 """Annotates a method's option that takes a baseline: the method is handed tensors shaped like the feeds.
 
-The user gives a number, the name of a `BaselineMaker` ("zero", "blur") or a file.
+The user gives a number, the name of a `BaselineMaker` ("zero", "blur:sigma=5"), a file, or arrays by input name.
+"""
+
+Baselines = NewType("Baselines", Any)  # type: ignore[valid-newtype]
+"""Annotates a method's option that takes several baselines, over whose expectation it explains.
+
+The user says what a `Baseline` may be; of a file or array every row is one baseline. The method is handed tensors of
+shape [baselines, *feed's shape]: dim 0 counts the baselines, and each is shaped like the feeds. ``flatten(0, 1)`` makes
+of them rows as `Score` takes them, beside as many copies of the feeds.
 """
 
 ZERO = Baseline("zero")
@@ -43,8 +51,8 @@ class Option:
         """The type as a user would say it."""
         if get_origin(self.type) is Literal:
             return "|".join(str(choice) for choice in get_args(self.type))
-        if self.type is Baseline:
-            return "baseline"
+        if self.type in {Baseline, Baselines}:
+            return str(self.type.__name__).lower()
         return self.type.__name__ if isinstance(self.type, type) else str(self.type)
 
     def convert(self, value: Any) -> Any:
@@ -62,7 +70,7 @@ class Option:
                     hint=nearest(str(value), map(str, choices)),
                 )
             return value
-        if not isinstance(value, str) or self.type is Baseline:
+        if not isinstance(value, str) or self.type in {Baseline, Baselines}:
             return value
         try:
             return _from_text(value, self.type)
@@ -133,8 +141,21 @@ class Entry:
             raise UsageError(f"no option {unknown[0]!r}", where=self.name, hint=nearest(unknown[0], self.options))
         missing = [o.name for o in self.options.values() if o.required and o.name not in given]
         if missing:
-            raise UsageError(f"needs option {missing[0]!r}", where=self.name, hint=f"add -s {missing[0]}=…")
+            raise UsageError(f"needs option {missing[0]!r}", where=self.name, hint=f"add {missing[0]}=…")
         return {o.name: o.convert(given[o.name]) if o.name in given else o.default for o in self.options.values()}
+
+    def options_in(self, text: str) -> dict[str, str]:
+        """Return the options that ``key=value,key=value`` sets, or a ``value`` for the first; values may hold commas.
+
+        Raises:
+            UsageError: there are no options to set.
+        """
+        parts = re.split(r",(?=\w+=)", text) if text else []
+        if parts and not re.match(r"\w+=", parts[0]):
+            if not self.options:
+                raise UsageError(f"takes no options, not {text!r}", where=self.name, hint=f"say {self.name} alone")
+            parts[0] = f"{next(iter(self.options))}={parts[0]}"
+        return dict(part.split("=", 1) for part in parts)  # type: ignore[misc]
 
 
 def options_of(function: Callable[..., Any]) -> dict[str, Option]:
@@ -188,9 +209,14 @@ class Method(Entry):
 
 @dataclass(frozen=True)
 class BaselineMaker(Entry):
-    """A way to make a baseline: ``make(feeds, *, …) -> feeds-shaped tensors``."""
+    """A way to make a baseline: ``make(feeds, *, …) -> feeds-shaped tensors``.
+
+    Where there are several, a leading axis counts them. One that draws random numbers says ``random`` and is handed a
+    generator for each example besides: ``make(feeds, generators, *, …)``.
+    """
 
     make: Callable[..., Any]
+    random: bool = False
 
     @property
     def function(self) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ import importlib.metadata
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from onnxsal import entries
-from onnxsal.baseline import make_baseline
+from onnxsal.baseline import check_baseline, make_baseline, make_baselines
 from onnxsal.batching import batched_inputs, counts_examples
 from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
@@ -28,6 +29,9 @@ from onnxsal.plugins import OURS, Provider, registry
 from onnxsal.score import BoundScore
 from onnxsal.target import output_of, resolve
 from onnxsal.types import Attribution, Feeds, Provenance, Request, Target, TargetSpec
+
+BASELINE_DRAW = -1
+"""Baselines draw other random numbers than methods, whose draws count from 0."""
 
 
 def explain(
@@ -142,6 +146,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
     """Look everything up, cheapest first, so that a wrong name costs no run."""
     method, provider = registry().find("methods", request.method)
     options = method.check_options(dict(request.options))
+    _check_baselines(method, options)
     device = choose_device(request.device)
     explained = _explained(model, request.inputs)
     arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
@@ -166,6 +171,12 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
         stacked=stacked,
         batched=batched_inputs(model.inputs, tensors, explained) if stacked else frozenset(),
     )
+
+
+def _check_baselines(method: entries.Method, options: Mapping[str, Any]) -> None:
+    for name, option in method.options.items():
+        if option.type in {entries.Baseline, entries.Baselines}:
+            check_baseline(options[name])
 
 
 def _features(model: Model, plan: _Plan) -> tuple[str, ...]:
@@ -230,7 +241,7 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
         rows=plan.request.batch_size,
     )
     feeds = score.feeds
-    options = _with_baselines(plan, feeds)
+    options = _with_baselines(plan, score, feeds)
     try:
         values = plan.method.explain(score, feeds, **options)
     except (OnnxsalError, torch.OutOfMemoryError, MemoryError):
@@ -283,10 +294,13 @@ def _check_values(plan: _Plan, values: Any, feeds: Feeds) -> None:
             )
 
 
-def _with_baselines(plan: _Plan, feeds: Feeds) -> dict[str, Any]:
+def _with_baselines(plan: _Plan, score: BoundScore, feeds: Feeds) -> dict[str, Any]:
+    makers = {entries.Baseline: make_baseline, entries.Baselines: make_baselines}
     kinds = {name: option.type for name, option in plan.method.options.items()}
     return {
-        name: make_baseline(value, feeds) if kinds[name] is entries.Baseline else value
+        name: makers[kinds[name]](value, feeds, partial(score.generators, feeds, BASELINE_DRAW))
+        if kinds[name] in makers
+        else value
         for name, value in plan.options.items()
     }
 
@@ -297,10 +311,19 @@ def _completeness(
     """Return sum of attributions - (score - baseline's score) per example, where the method promises zero."""
     if not plan.method.complete:
         return None
-    baseline = next((v for n, v in options.items() if plan.method.options[n].type is entries.Baseline), None)
-    reference = score(baseline) if baseline is not None else torch.zeros_like(number)
     total = sum(value.flatten(1).sum(1) for value in values.values())
-    return to_host(total - (number - reference))
+    return to_host(total - (number - _reference(plan, score, number, options)))
+
+
+def _reference(plan: _Plan, score: BoundScore, number: Tensor, options: Mapping[str, Any]) -> Tensor:
+    """Return the baseline's score per example; of several baselines the mean, of none zero."""
+    for name, option in plan.method.options.items():
+        if option.type is entries.Baseline:
+            return score(options[name])
+        if option.type is entries.Baselines:
+            rows = {n: value.flatten(0, 1) for n, value in options[name].items()}
+            return score(rows).unflatten(0, (-1, len(number))).mean(0)
+    return torch.zeros_like(number)
 
 
 def _provenance(model: Model, plan: _Plan, result: Attribution, seconds: float) -> Provenance:

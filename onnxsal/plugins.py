@@ -110,6 +110,20 @@ class Registry:
             )
         return claims[0]
 
+    def configured(self, kind: str, said: str) -> tuple[Any, dict[str, Any]]:
+        """Return the entry and the options that ``name``, ``name:value`` or ``name:key=value,key=value`` stands for.
+
+        Raises:
+            UsageError: there is none of that name, or it has no such option.
+            PluginError: two distributions claim the name.
+        """
+        name, _, rest = said.partition(":")
+        short, _, after = rest.partition(":")
+        if name not in self.entries.get(kind, {}) and short in self.entries.get(kind, {}):
+            name, rest = f"{name}:{short}", after  # the distribution stands before
+        entry = self.get(kind, name)
+        return entry, entry.check_options(entry.options_in(rest))
+
     def add(self, kind: str, entry: Entry, provider: Provider) -> None:
         """Add an entry; a second one of the same name is a clash, reported when somebody asks for the name."""
         self.entries.setdefault(kind, {}).setdefault(entry.name, []).append((entry, provider))

@@ -97,6 +97,12 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
       mask[1].sum()    sum, mean, max or min of many        label:tabby    the class of that name
       3,5              one for each example
 
+    Where an option of the method takes a baseline, say a number, a name of `onnxsal list baselines`, or a file; a name
+    may carry options as NAME:VALUE or NAME:KEY=VALUE,KEY=VALUE:
+
+    \b
+      -s baseline=0.5     -s baseline=blur     -s baseline=blur:sigma=5     -s baseline=start.npz
+
     \b
     Where results go:
       nothing said             a summary on stdout
