@@ -24,8 +24,7 @@ def batched_inputs(ports: Sequence[Port], feeds: Feeds, explained: Sequence[str]
         name
         for name, value in feeds.items()
         if name not in explained
-        and isinstance(value, Tensor)
-        and value.ndim > 0
+        and getattr(value, "ndim", 0) > 0
         and value.shape[0] == count
         # beside an open batch axis, a fixed first axis counts something else
         and not (is_open and isinstance(declared[name], int))

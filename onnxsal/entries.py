@@ -31,6 +31,9 @@ of them rows as `Score` takes them, beside as many copies of the feeds.
 
 ZERO = Baseline("zero")
 
+Need = Literal["score", "layers", "gradient"]
+"""What a method asks of an engine: the score alone, inner values too, or gradients too; each includes those before."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -195,12 +198,19 @@ class Method(Entry):
     """An attribution method: ``explain(score, feeds, *, …) -> feeds-shaped attributions``.
 
     ``complete`` promises that the attributions sum to the score minus the baseline's score; the pipeline checks.
-    ``gradient`` is False for a method that only calls the score.
+    ``gradient`` is False for a method that takes no gradients; it then only calls the score, and runs on any engine,
+    unless ``layers`` says that it looks at inner values (``score.layer``, ``score.at``, ``score.nodes``).
     """
 
     explain: Callable[..., Any]
     complete: bool = False
     gradient: bool = True
+    layers: bool = False
+
+    @property
+    def needs(self) -> Need:
+        """What the method asks of an engine beyond the score itself."""
+        return "gradient" if self.gradient else "layers" if self.layers else "score"
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -272,10 +282,17 @@ class Device(Entry):
 
 @dataclass(frozen=True)
 class Engine(Entry):
-    """What stands behind a score: ``open(model, device) -> engine`` with ``run`` and perhaps ``gradients``."""
+    """What stands behind a score: ``open(model, device) -> engine`` with ``run`` and perhaps ``gradients``.
+
+    ``gradient`` says that it gives gradients and sees inner values; one that does not runs the original file.
+    """
 
     open: Callable[..., Any]
     gradient: bool = True
+
+    def serves(self, need: Need) -> bool:
+        """Say whether the engine gives what a method needs."""
+        return self.gradient or need == "score"
 
     @property
     def function(self) -> Callable[..., Any]:

@@ -126,6 +126,11 @@ def inspect(model: Model, lookup: Lookup | None = None) -> Inspection:
     )
 
 
+def gradient_reach(model: Model) -> tuple[OutputGradient, ...]:
+    """Return for each output which floating-point inputs a gradient reaches, and what cuts it where none."""
+    return tuple(_Flow(default_lookup()).gradients(model.graph))
+
+
 def _weights(graph: Graph) -> list[np.ndarray]:
     """Return the constants of the graph and its sub-graphs that are numbers to compute with, each once."""
     graphs = [graph, *(inner for node in graph.walk() for inner in node.subgraphs.values())]

@@ -50,6 +50,8 @@ class Model:
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self.external_files = sorted(_external_locations(proto))
         self.graph: Graph = normalise(proto, source.parent if isinstance(source, Path) else None)
+        self.engines: dict[tuple[str, str], Any] = {}
+        """The engines that were opened over the model, by name and device."""
         self._modules: dict[str, fx.GraphModule] = {}
 
     @property

@@ -19,9 +19,11 @@ from onnxsal.baseline import check_baseline, make_baseline, make_baselines
 from onnxsal.batching import batched_inputs, counts_examples
 from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
+from onnxsal.engine import Running, open_engine, without_gradients
 from onnxsal.errors import InputError, OnnxsalError, PluginError, UsageError, nearest
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.inputs import check_feeds
+from onnxsal.inspection import gradient_reach
 from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
 from onnxsal.parity import Parity, verify_once
@@ -110,6 +112,8 @@ def run(
         request.target, plan.outputs, plan.examples, stacked=plan.stacked, labels=labels_of(model.metadata)
     )
     results = [_explain_target(plan, targets) for targets in ranked]
+    for result in results:
+        _require_reach(plan, model, result.values, result.target[0].output)
     seconds = time.perf_counter() - started
     finished = [
         replace(
@@ -131,8 +135,7 @@ class _Plan:
     method: entries.Method
     provider: Provider
     options: dict[str, Any]
-    engine: Any
-    device: str
+    running: Running
     feeds: Feeds
     outputs: Feeds
     parity: Parity | None
@@ -147,22 +150,21 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
     method, provider = registry().find("methods", request.method)
     options = method.check_options(dict(request.options))
     _check_baselines(method, options)
-    device = choose_device(request.device)
-    explained = _explained(model, request.inputs)
+    choose_device(request.device)
+    explained = _explained(model, method.needs, request.inputs)
     arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
-    engine = _open_engine(model, method, request.engine, device)
-    tensors = {name: _placed(array, device) for name, array in arrays.items()}
-    parity = _verified(model, tensors, device, request)
+    running = open_engine(model, method, method.needs, request.engine, request.device)
+    tensors = {name: _placed(array, running.device) for name, array in arrays.items()}
+    parity = None if running.original else _verified(model, tensors, running.device, request)
     with torch.no_grad():
-        outputs = engine.run(tensors)
+        outputs = running.engine.run(tensors)
     stacked = counts_examples(tensors, explained, outputs[output_of(request.target, outputs)])
     return _Plan(
         request=request,
         method=method,
         provider=provider,
         options=options,
-        engine=engine,
-        device=device,
+        running=running,
         feeds=tensors,
         outputs=outputs,
         parity=parity,
@@ -199,39 +201,34 @@ def _verified(model: Model, feeds: Feeds, device: str, request: Request) -> Pari
     return parity
 
 
-def _open_engine(model: Model, method: entries.Method, name: str, device: str) -> Any:
-    if name == "auto":
-        name = "torch"
-    engine: entries.Engine = registry().get("engines", name)
-    if method.gradient and not engine.gradient:
-        raise UsageError(
-            f"method {method.name!r} needs gradients, engine {name!r} gives none", where="--engine", hint="use -e torch"
-        )
-    return engine.open(model, device)
-
-
-def _explained(model: Model, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    floats = tuple(port.name for port in model.inputs if port.is_float)
+def _explained(model: Model, need: entries.Need, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the inputs to explain; a method that only calls the score may vary whole numbers too."""
+    known = [port.name for port in model.inputs]
+    floats = [port.name for port in model.inputs if port.is_float]
+    numbers = [port.name for port in model.inputs if port.is_number] if need == "score" else floats
     for name in wanted or ():
-        known = [port.name for port in model.inputs]
         if name not in known:
             raise InputError(f"no input {name!r}", where=model.name, hint=nearest(name, known))
-        if name not in floats:
-            raise InputError(f"input {name!r} is no floating-point input", where=model.name, hint=_floats_hint(floats))
-    chosen = tuple(wanted or floats)
+        if name not in numbers:
+            kind = "is no input of numbers" if need == "score" else "is no floating-point input"
+            raise InputError(f"input {name!r} {kind}", where=model.name, hint=_inputs_hint(need, numbers))
+    chosen = tuple(wanted or floats or numbers)
     if not chosen:
         ports = ", ".join(map(str, model.inputs)) or "no inputs at all"
-        raise InputError(f"no floating-point input to explain: {ports}", where=model.name, hint=_floats_hint(floats))
+        kind = "input of numbers" if need == "score" else "floating-point input"
+        raise InputError(f"no {kind} to explain: {ports}", where=model.name, hint=_inputs_hint(need, numbers))
     return chosen
 
 
-def _floats_hint(floats: Sequence[str]) -> str:
-    return f"floating-point inputs: {', '.join(floats) or 'none'}"
+def _inputs_hint(need: entries.Need, numbers: Sequence[str]) -> str:
+    if need == "score":
+        return f"inputs of numbers: {', '.join(numbers) or 'none'}"
+    return f"floating-point inputs: {', '.join(numbers) or 'none'}; {without_gradients()}"
 
 
 def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
     score = BoundScore(
-        plan.engine,
+        plan.running.engine,
         plan.feeds,
         plan.explained,
         targets,
@@ -262,7 +259,7 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
         target=tuple(targets),
         method=plan.method.name,
         options={name: plan.request.options.get(name, default) for name, default in plan.options.items()},
-        provenance=replace(_UNFINISHED, notes=tuple(_notes(score, number, arrays))),
+        provenance=replace(_UNFINISHED, notes=tuple(_notes(plan, score, number, arrays))),
         parity=plan.parity.meta if plan.parity else None,
         completeness=_completeness(plan, score, number, values, options),
     )
@@ -333,8 +330,8 @@ def _provenance(model: Model, plan: _Plan, result: Attribution, seconds: float) 
         inputs_sha256={name: _hash(value) for name, value in plan.feeds.items()},
         opset=model.opset,
         producer=model.producer,
-        engine=plan.engine.name,
-        device=plan.device,
+        engine=plan.running.engine.name,
+        device=plan.running.device,
         dtype={name: str(plan.feeds[name].dtype).removeprefix("torch.") for name in plan.explained},
         seed=plan.request.seed,
         versions=_versions(plan.provider),
@@ -343,16 +340,35 @@ def _provenance(model: Model, plan: _Plan, result: Attribution, seconds: float) 
     )
 
 
-def _notes(score: BoundScore, number: Tensor, values: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _notes(plan: _Plan, score: BoundScore, number: Tensor, values: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Yield what somebody who relies on the figures has to know."""
     broken = [f"{_bad(v)} of {v.size} attributions of input {n!r} are" for n, v in values.items() if _bad(v)]
     broken += [] if torch.isfinite(number).all() else ["the score is"]
     if broken:
-        place = find_break(score, score.feeds)
+        place = None if plan.running.original else find_break(score, score.feeds)
         yield f"{', '.join(broken)} not finite{f'; {place}' if place else ''}"
+    by_gradient = plan.method.needs == "gradient"
+    why = "no differentiable way leads from it to the score" if by_gradient else "the score does not move with it"
     for name, value in values.items():
         if not value.any():
-            yield f"every attribution of input {name!r} is zero: no differentiable way leads from it to the score"
+            yield f"every attribution of input {name!r} is zero: {why}"
+
+
+def _require_reach(plan: _Plan, model: Model, values: Mapping[str, np.ndarray], output: str) -> None:
+    """Refuse zeros of a method that takes gradients where none could have come through the graph.
+
+    Raises:
+        UsageError: the method cannot explain such a model; names what cuts, and the methods that can.
+    """
+    if plan.method.needs != "gradient" or any(value.any() for value in values.values()):
+        return
+    cut = next((g.cut for g in gradient_reach(model) if g.output == output and not g.reaches), None)
+    if cut:
+        raise UsageError(
+            f"method {plan.method.name!r} takes gradients, and none passes {cut}",
+            where="--method",
+            hint=without_gradients(),
+        )
 
 
 def _bad(value: np.ndarray) -> int:

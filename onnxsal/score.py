@@ -228,14 +228,14 @@ class BoundScore:
 
     def _call(self, feeds: Feeds, start: int) -> tuple[Feeds, list[Target]]:
         """Return the engine's whole feeds for some rows, and their targets."""
+        feeds = {name: _of_type(value, self._original[name].dtype) for name, value in feeds.items()}
         if not self.stacked:
             return {n: v[0] for n, v in feeds.items()} | self.fixed, list(self.targets)
         count = _count(feeds)
         examples = [(start + row) % self.examples for row in range(count)]
         fixed = self.fixed
         if examples != list(range(self.examples)):
-            index = torch.tensor(examples)
-            fixed = {n: v[index.to(v.device)] if n in self.batched else v for n, v in fixed.items()}
+            fixed = {n: _picked(v, examples) if n in self.batched else v for n, v in fixed.items()}
         return feeds | fixed, [self.targets[e] for e in examples]
 
     def _scores(self, feeds: Feeds, start: int) -> Tensor:
@@ -282,6 +282,18 @@ class Layer:
 
 def _rows(feeds: Feeds, start: int, count: int) -> Feeds:
     return {name: value[start : start + count] for name, value in feeds.items()}
+
+
+def _of_type(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the value in the model's own type; methods may compute ids and pixels in floating point."""
+    if value.dtype == dtype:
+        return value
+    return value.to(dtype) if dtype.is_floating_point else value.round().to(dtype)
+
+
+def _picked(value: Tensor, rows: Sequence[int]) -> Tensor:
+    """Return some rows of a fixed input, which may be text."""
+    return value[torch.tensor(rows, device=value.device)] if isinstance(value, Tensor) else value[list(rows)]
 
 
 def _count(feeds: Feeds) -> int:

@@ -43,6 +43,11 @@ class Port:
         """Whether the port carries floating-point numbers, the only ones with a gradient."""
         return self.dtype in {"float16", "float32", "float64", "bfloat16"}
 
+    @property
+    def is_number(self) -> bool:
+        """Whether the port carries numbers or truth values that a method may vary."""
+        return self.is_float or self.dtype == "bool" or self.dtype.startswith(("int", "uint"))
+
     def __str__(self) -> str:
         dims = "?" if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
         return f"{self.name}: {self.dtype}[{dims}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onnxsal.entries import Engine
 from onnxsal.errors import UsageError
@@ -43,8 +43,16 @@ class OnnxRuntimeEngine:
                 where="--engine",
                 hint="use -e torch",
             )
-        answers = self.session.run(names, {name: to_host(values[name]) for name in self.inputs})
+        answers = self._answers(names, {name: to_host(values[name]) for name in self.inputs if name in values})
         return {name: as_table(as_tensor(answer)) for name, answer in zip(names, answers, strict=True)}
+
+    def _answers(self, names: list[str], arrays: dict[str, Any]) -> list[Any]:
+        try:
+            return list(self.session.run(names, arrays))
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            if "allocat" in str(error).lower():
+                raise MemoryError(str(error)) from error
+            raise
 
 
 def open_onnxruntime(model: Model, device: str) -> OnnxRuntimeEngine:

@@ -31,4 +31,4 @@ def explain(score: Score, feeds: Feeds, *, layer: str = "", relu: bool = True) -
 
 @hookimpl
 def onnxsal_methods() -> Iterable[Method]:
-    yield Method("ablation_cam", explain)
+    yield Method("ablation_cam", explain, gradient=False, layers=True)

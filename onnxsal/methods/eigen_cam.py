@@ -31,4 +31,4 @@ def explain(score: Score, feeds: Feeds, *, layer: str = "") -> Feeds:
 
 @hookimpl
 def onnxsal_methods() -> Iterable[Method]:
-    yield Method("eigen_cam", explain)
+    yield Method("eigen_cam", explain, gradient=False, layers=True)

@@ -39,4 +39,4 @@ def _masks(maps: Maps, channels: range) -> Tensor:
 
 @hookimpl
 def onnxsal_methods() -> Iterable[Method]:
-    yield Method("score_cam", explain)
+    yield Method("score_cam", explain, gradient=False, layers=True)

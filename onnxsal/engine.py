@@ -1,0 +1,89 @@
+"""Which engine: ``auto``, or one that is asked for and gives what the method needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from onnxsal.device import choose_device
+from onnxsal.entries import Engine, Method, Need
+from onnxsal.errors import ImportFault, UsageError
+from onnxsal.model import Model
+from onnxsal.plugins import registry
+
+IMPORTED, ORIGINAL = "torch", "onnxruntime"
+"""What ``auto`` takes: for methods that need gradients or inner values, and for those that only need the score."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """An engine over a model.
+
+    ``original`` says that it runs the file itself, so that there is no import to be proved.
+    """
+
+    engine: Any
+    device: str
+    original: bool
+
+
+def open_engine(model: Model, method: Method, need: Need, name: str, device: str) -> Running:
+    """Return an engine over the model, made once a model.
+
+    Args:
+        model: The model.
+        method: The method that is going to be run.
+        need: What the method, or what is asked of it, needs.
+        name: An engine's name, or ``auto``: methods that only call the score run the original file, unless there is an
+            accelerator and the model can be imported; the others run the imported graph.
+        device: A torch device, or ``auto``.
+
+    Raises:
+        UsageError: no such engine or device, or the engine does not give what is needed.
+        ImportFault: an operator is not supported, and the method needs the imported graph.
+    """
+    chosen = choose_device(device)
+    if name != "auto":
+        entry = _fitting(name, need, method)
+        return _opened(model, entry, chosen if entry.gradient or device != "auto" else "cpu")
+    if need == "score" and chosen == "cpu":
+        return _opened(model, registry().get("engines", ORIGINAL), chosen)
+    try:
+        return _opened(model, registry().get("engines", IMPORTED), chosen)
+    except ImportFault as fault:
+        if need == "score" and device == "auto":
+            return _opened(model, registry().get("engines", ORIGINAL), "cpu")
+        raise ImportFault(fault.what, where=fault.where, hint=_ways_out(fault.hint)) from fault
+
+
+def _fitting(name: str, need: Need, method: Method) -> Engine:
+    engine: Engine = registry().get("engines", name)
+    if not engine.serves(need):
+        lacks = "gradients" if need == "gradient" else "the values inside the graph"
+        raise UsageError(
+            f"method {method.name!r} needs {lacks}, engine {name!r} gives none", where="--engine", hint="use -e torch"
+        )
+    return engine
+
+
+def _opened(model: Model, entry: Engine, device: str) -> Running:
+    key = entry.name, device
+    if key not in model.engines:
+        model.engines[key] = entry.open(model, device)
+    return Running(model.engines[key], device, original=not entry.gradient)
+
+
+def _ways_out(hint: str | None) -> str:
+    return "; ".join(filter(None, (hint, without_gradients())))
+
+
+def without_gradients() -> str:
+    """Return a sentence that names the installed methods which need no gradient and no inner values."""
+    names = list(_forward_only())
+    return f"methods that need no gradient: {', '.join(names)}" if names else "no method without gradients is installed"
+
+
+def _forward_only() -> Iterator[str]:
+    methods: list[Method] = [entry for entry, _ in registry().items("methods")]
+    return (method.name for method in methods if method.needs == "score")
