@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from onnxsal.entries import Format
 from onnxsal.errors import InputError, OnnxsalError, OutputError, PluginError, ResourceError, UsageError, nearest
 from onnxsal.plugins import OURS, registry
+from onnxsal.target.value import REDUCE
 from onnxsal.types import SCHEMA, Attribution, Provenance, Target
 
 if TYPE_CHECKING:
@@ -219,12 +220,18 @@ def _from_meta(values: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Att
 
 
 def parse_target(text: str, label: str | None = None) -> Target:
-    """Return the target that was written as text: ``logits[3]``, ``mask[1,0:8].sum()``."""
-    parts = re.fullmatch(r"(.*?)(?:\[([-\d:,]+)\])?(?:\.(sum|mean|max|min)\(\))?", text, re.DOTALL)
+    """Return the target that was written as text: ``logits[3]``, ``mask[1,0:8].sum()``, ``logits[3] - logits[5]``.
+
+    Masks and references are not in the text, and so not in the target.
+    """
+    text, _, other = text.partition(" - ")
+    parts = re.fullmatch(rf"(.*?)(?:\[([-\d:,]+)\])?(?:\.({'|'.join(REDUCE)})\((.*)\))?", text, re.DOTALL)
     if parts is None:
         raise InputError(f"{text!r} is not a target")
-    output, index, reduction = parts.groups()
-    return Target(output, tuple(_index(part) for part in index.split(",")) if index else (), reduction, label)
+    output, index, reduction, argument = parts.groups()
+    places = tuple(_index(part) for part in index.split(",")) if index else ()
+    minus = parse_target(other) if other else None
+    return Target(output, places, reduction, label, argument=argument or "", minus=minus)
 
 
 def _index(text: str) -> int | slice:

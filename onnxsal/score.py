@@ -11,7 +11,7 @@ from torch import Tensor
 
 from onnxsal.errors import ResourceError, UsageError
 from onnxsal.importer.graph import Node
-from onnxsal.target import value_of
+from onnxsal.target import outputs_of, value_of
 from onnxsal.types import Feeds, Rules, Target
 
 ROWS_PER_CALL = 16
@@ -84,7 +84,7 @@ class BoundScore:
         from onnxsal.importer.section import nodes_between
 
         self._require_gradients()
-        return nodes_between(self.engine.module, self.explained, self.targets[0].output)  # type: ignore[attr-defined]
+        return nodes_between(self.engine.module, self.explained, outputs_of(self.targets))  # type: ignore[attr-defined]
 
     def __call__(self, feeds: Feeds) -> Tensor:
         """Return the score of every row, shape [rows]."""
@@ -240,7 +240,7 @@ class BoundScore:
 
     def _scores(self, feeds: Feeds, start: int) -> Tensor:
         call, targets = self._call(feeds, start)
-        return value_of(self.engine.run(call, [targets[0].output]), targets, stacked=self.stacked)
+        return value_of(self.engine.run(call, outputs_of(targets)), targets, stacked=self.stacked)
 
     def _gradients(
         self, names: Sequence[str], feeds: Feeds, start: int, rules: Rules, reference: Feeds | None
@@ -250,7 +250,7 @@ class BoundScore:
             call,
             names,
             lambda outputs: value_of(outputs, targets, stacked=self.stacked),
-            [targets[0].output],
+            outputs_of(targets),
             rules,
             None if reference is None else self._call(reference, start)[0],
         )

@@ -146,19 +146,30 @@ class Reading:
 class Target:
     """The explained number, resolved for one example: an output, an index into it, and what is done with the rest.
 
-    ``index`` holds whole numbers and slices, the batch axis left out; ``reduction`` is "sum", "mean", "max" or "min"
-    where the index leaves more than one number; ``label`` is the class's name where one is known.
+    Args:
+        output: The ONNX name of the output, or of an inner value.
+        index: Whole numbers and slices, the batch axis left out.
+        reduction: What is made of the numbers that the index leaves where it leaves more than one: "sum", "mean",
+            "max", "min", "prod"; "region" and "over" sum those that a mask shows; "cosine" compares with a reference.
+        label: The class's name where one is known.
+        operand: The mask or the reference, shaped like the numbers that the index leaves.
+        argument: The file that the operand came from.
+        minus: The target whose number is taken away.
     """
 
     output: str
-    index: tuple[int | slice, ...]
+    index: tuple[int | slice, ...] = ()
     reduction: str | None = None
     label: str | None = None
+    operand: np.ndarray | None = field(default=None, compare=False, repr=False)
+    argument: str = ""
+    minus: Target | None = None
 
     def __str__(self) -> str:
         index = ",".join(_slice_text(i) if isinstance(i, slice) else str(i) for i in self.index)
-        reduction = f".{self.reduction}()" if self.reduction else ""
-        return f"{self.output}[{index}]{reduction}" if self.index else f"{self.output}{reduction}"
+        reduction = f".{self.reduction}({self.argument})" if self.reduction else ""
+        number = f"{self.output}[{index}]{reduction}" if self.index else f"{self.output}{reduction}"
+        return f"{number} - {self.minus}" if self.minus else number
 
 
 def _slice_text(part: slice) -> str:
@@ -166,8 +177,8 @@ def _slice_text(part: slice) -> str:
     return ":".join(bounds) + (f":{part.step}" if part.step not in {None, 1} else "")
 
 
-TargetSpec: TypeAlias = "int | str | tuple[int, ...] | Sequence[int | str | tuple[int, ...]] | None"
-"""What a user may say: an index, an expression, a tuple of indices, or a list with one of these per example."""
+TargetSpec: TypeAlias = "int | str | tuple[int, ...] | Target | Sequence[int | str | tuple[int, ...] | Target] | None"
+"""What a user may say: an index, an expression, a tuple of indices, a target; or a list of these, one per example."""
 
 
 @dataclass(frozen=True)

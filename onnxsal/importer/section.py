@@ -67,14 +67,14 @@ def section(
     return fx.GraphModule(module, graph, class_name=f"{type(module).__name__}_section")
 
 
-def nodes_between(module: fx.GraphModule, sources: Sequence[str], end: str) -> list[Node]:
-    """Return the ONNX nodes that lie on a way from the sources to the end, in order."""
+def nodes_between(module: fx.GraphModule, sources: Sequence[str], ends: Sequence[str]) -> list[Node]:
+    """Return the ONNX nodes that lie on a way from the sources to the ends, in order."""
     values = values_of(module)
     reached = {values[name] for name in sources}
     for node in module.graph.nodes:
         if any(i in reached for i in node.all_input_nodes):
             reached.add(node)
-    needed = _needed(module.graph, [values[end]], {values[name] for name in sources})
+    needed = _needed(module.graph, [values[end] for end in ends], {values[name] for name in sources})
     return [node.meta["onnx"] for node in needed if node in reached and "onnx" in node.meta]
 
 
