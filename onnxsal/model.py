@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from onnxsal.errors import ModelError
+from onnxsal.errors import ModelError, nearest
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.normalise import normalise
 from onnxsal.importer.read import confined, read_proto
@@ -20,6 +20,9 @@ from onnxsal.types import Port
 if TYPE_CHECKING:
     import onnxruntime
     from torch import fx
+
+
+CPU = "CPUExecutionProvider"
 
 
 def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Model:
@@ -108,25 +111,49 @@ class Model:
             self._modules[device] = module if device == "cpu" else module.to(device)  # type: ignore[assignment]
         return self._modules[device]
 
-    def session(self, *, optimised: bool = True, providers: list[str] | None = None) -> onnxruntime.InferenceSession:
+    def session(
+        self, *, optimised: bool = True, providers: list[str] | None = None, inner: Sequence[str] = ()
+    ) -> onnxruntime.InferenceSession:
         """Return an ONNX Runtime session over the original file.
 
         Args:
             optimised: False gives the run that the file means, node by node.
             providers: ONNX Runtime execution providers; the CPU by default.
+            inner: Values of the main graph that can be asked for beside the outputs.
+
+        Raises:
+            ModelError: ONNX Runtime cannot load the file, or the file has no such values.
         """
         import onnxruntime
 
         options = session_options(optimised)
-        source = self.source if isinstance(self.source, bytes) else str(self.source)
+        source = self._showing(inner, options) if inner else self.source
         try:
-            return onnxruntime.InferenceSession(source, options, providers=providers or ["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(
+                source if isinstance(source, bytes) else str(source), options, providers=providers or [CPU]
+            )
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise ModelError(
                 f"ONNX Runtime cannot load it: {' '.join(str(error).split())[:300]}",
                 where=self.name,
                 hint="check the file with onnx.checker; private operators need their library registered",
             ) from error
+
+    def _showing(self, inner: Sequence[str], options: Any) -> bytes:
+        """Return the file with some inner values as further outputs."""
+        proto = read_proto(self.source)
+        made = {name for node in proto.graph.node for name in node.output}
+        missing = [name for name in inner if name not in made]
+        if missing:
+            raise ModelError(
+                f"the file's main graph has no value {missing[0]!r}", where=self.name, hint=nearest(missing[0], made)
+            )
+        declared = {output.name for output in proto.graph.output}
+        proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in declared)
+        if isinstance(self.source, Path):
+            folder = str(self.source.parent.resolve())
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        return proto.SerializeToString()
 
     def __repr__(self) -> str:
         ports = ", ".join(map(str, self.inputs)) + " -> " + ", ".join(map(str, self.outputs))

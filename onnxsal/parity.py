@@ -13,7 +13,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import onnx
 import torch
 from torch import fx
 
@@ -22,7 +21,7 @@ from onnxsal.errors import InputError, ParityError
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.read import read_proto
 from onnxsal.importer.values import as_tensor, to_host
-from onnxsal.model import Model, session_options
+from onnxsal.model import Model
 from onnxsal.types import Dim, Feeds, Port
 
 TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
@@ -311,18 +310,9 @@ def _torch_values(model: Model, arrays: Mapping[str, np.ndarray], device: str) -
 
 def _runtime_values(model: Model, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, Any]:
     """Run the file in ONNX Runtime with its inner values as further outputs."""
-    import onnxruntime
-
-    proto = read_proto(model.source)
-    made = {o for node in proto.graph.node for o in node.output}
+    made = {name for node in read_proto(model.source).graph.node for name in node.output}
     names = [name for name in dict.fromkeys(wanted) if name in made]
-    declared = {output.name for output in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in declared)
-    options = session_options(optimised=False)
-    if not isinstance(model.source, bytes):
-        folder = str(model.source.parent.resolve())
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = model.session(optimised=False, inner=names)
     return dict(zip(names, session.run(names, dict(arrays)), strict=True))
 
 

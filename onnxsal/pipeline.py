@@ -29,7 +29,7 @@ from onnxsal.model import Model, load
 from onnxsal.parity import Parity, verify_once
 from onnxsal.plugins import OURS, Provider, registry
 from onnxsal.score import BoundScore
-from onnxsal.target import output_of, resolve
+from onnxsal.target import Answers, ask, output_of
 from onnxsal.types import Attribution, Feeds, Provenance, Request, Target, TargetSpec
 
 BASELINE_DRAW = -1
@@ -50,6 +50,7 @@ def explain(
     verify: bool = True,
     tolerance: float | None = None,
     allow_nan: bool = False,
+    pre_softmax: bool = False,
     **options: Any,
 ) -> Attribution:
     """Explain one answer of a model: how much each part of each input speaks for it.
@@ -59,7 +60,8 @@ def explain(
         feeds: Arrays or tensors by the model's input names; dim 0 counts the examples.
         method: The name of an attribution method.
         target: The explained number: an index, a tuple of indices, an expression such as ``"logits[3]"`` or
-            ``"argmax"``, or a list with one of these per example. None: the highest class, or the only number there is.
+            ``"argmax"``, a `Target`, or a list with one of these per example; `onnxsal.target` lists the expressions.
+            None: the highest class, or the only number there is.
         device: ``auto``, or a device such as ``cuda:1``.
         engine: ``auto``, or an engine's name.
         seed: Seeds methods that draw random numbers.
@@ -68,6 +70,7 @@ def explain(
         verify: Whether to compare the import with ONNX Runtime first.
         tolerance: The largest accepted distance from ONNX Runtime, as a part of an output's scale.
         allow_nan: Whether inputs may hold NaN and infinities, for models that are meant to take them.
+        pre_softmax: Whether to explain the numbers before an output's final softmax in its place.
         **options: The method's own options.
 
     Returns:
@@ -91,6 +94,7 @@ def explain(
         verify=verify,
         tolerance=tolerance,
         allow_nan=allow_nan,
+        pre_softmax=pre_softmax,
     )
     return run(model if isinstance(model, Model) else load(model), feeds, request)
 
@@ -108,9 +112,8 @@ def run(
     """
     started = time.perf_counter()
     plan = _plan(model, feeds, request)
-    ranked = resolve(
-        request.target, plan.outputs, plan.examples, stacked=plan.stacked, labels=labels_of(model.metadata)
-    )
+    labels = labels_of(model.metadata)
+    ranked = plan.answers.resolve(request.target, plan.examples, stacked=plan.stacked, labels=labels)
     results = [_explain_target(plan, targets) for targets in ranked]
     for result in results:
         _require_reach(plan, model, result.values, result.target[0].output)
@@ -137,7 +140,7 @@ class _Plan:
     options: dict[str, Any]
     running: Running
     feeds: Feeds
-    outputs: Feeds
+    answers: Answers
     parity: Parity | None
     explained: tuple[str, ...]
     examples: int
@@ -157,8 +160,9 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
     tensors = {name: _placed(array, running.device) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, tensors, running.device, request)
     with torch.no_grad():
-        outputs = running.engine.run(tensors)
-    stacked = counts_examples(tensors, explained, outputs[output_of(request.target, outputs)])
+        run_for = partial(running.engine.run, tensors)
+        answers = ask(run_for, model.graph, request.target, pre_softmax=request.pre_softmax)
+    stacked = counts_examples(tensors, explained, answers.values[output_of(request.target, answers.values)])
     return _Plan(
         request=request,
         method=method,
@@ -166,7 +170,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
         options=options,
         running=running,
         feeds=tensors,
-        outputs=outputs,
+        answers=answers,
         parity=parity,
         explained=explained,
         examples=tensors[explained[0]].shape[0] if stacked else 1,

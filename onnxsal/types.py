@@ -200,6 +200,8 @@ class Request:
     """The largest accepted distance from ONNX Runtime, as a part of the output's scale; None: by the model's type."""
     allow_nan: bool = False
     """Whether inputs may hold NaN and infinities."""
+    pre_softmax: bool = False
+    """Whether to explain the numbers before an output's final softmax in its place."""
 
 
 @dataclass(frozen=True)

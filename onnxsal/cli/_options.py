@@ -138,8 +138,9 @@ def targets_of(text: str | None) -> Any:
 
 
 def _split(text: str) -> list[str]:
-    """Split at the commas between targets: not those within brackets, nor those within a class's name."""
-    comma = r",(?=\s*label:)" if text.lstrip().startswith("label:") else r",(?![^\[(]*[\])])"
+    """Split at the commas between targets: not those within brackets, nor those within a class's name or a box."""
+    named = re.match(r"\s*(label|box):", text)
+    comma = rf",(?=\s*{named[1]}:)" if named else r",(?![^\[(]*[\])])"
     return [part.strip() for part in re.split(comma, text)]
 
 

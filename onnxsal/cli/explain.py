@@ -79,6 +79,9 @@ DEFAULT_METHOD = "saliency"
     help="The distance from ONNX Runtime that is accepted, as a part of an output's scale.",
 )
 @option("--allow-nan", is_flag=True, help="Take inputs that hold NaN or infinities, for models that are meant to.")
+@option(
+    "--pre-softmax", is_flag=True, help="Explain the numbers before the output's final softmax (or sigmoid) instead."
+)
 @json_option
 @config_option(TABLES)
 @message_options
@@ -92,16 +95,13 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
     \b
     -t says which number is explained:
       3                index 3 of the first output          logits[3]      of output "logits"
-      argmax           the highest class                    top3           the three highest, each by itself
+      argmax           the highest class (the default)      runnerup       the second highest
+      top3             the three highest, each by itself    label:tabby    the class of that name
       boxes[0,5,4]     an index into more axes              (5,4)          the same, of the first output
-      mask[1].sum()    sum, mean, max or min of many        label:tabby    the class of that name
+      3 - 5            why this rather than that            mask[1].sum()  or mean, max, min, prod of many
+      mask[1].region() a class summed over its own region   mask[1].over(FILE)  over what a mask shows
+      out.cosine(FILE) the similarity to a reference        box:10,20,90,80@cat the score of the box there
       3,5              one for each example
-
-    Where an option of the method takes a baseline, say a number, a name of `onnxsal list baselines`, or a file; a name
-    may carry options as NAME:VALUE or NAME:KEY=VALUE,KEY=VALUE:
-
-    \b
-      -s baseline=0.5     -s baseline=blur     -s baseline=blur:sigma=5     -s baseline=start.npz
 
     \b
     Where results go:
@@ -163,6 +163,7 @@ def _request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
         verify=given["verify"],
         tolerance=given["tolerance"],
         allow_nan=given["allow_nan"],
+        pre_softmax=given["pre_softmax"],
     )
 
 

@@ -29,26 +29,37 @@ class OnnxRuntimeEngine:
         self.device = device
         self.inputs = [port.name for port in model.inputs]
         self.outputs = [port.name for port in model.outputs]
+        self.model = model
         self.session = model.session()
+        self._inner: dict[tuple[str, ...], Any] = {}
 
     def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
-        """Return outputs by name: those that are wanted, or all."""
+        """Return values by name: the outputs, or those that are wanted, inner ones too."""
         from onnxsal.importer.values import as_table, as_tensor, to_host
 
         names = self.outputs if wanted is None else list(wanted)
-        inner = [name for name in (*names, *values) if name not in self.outputs and name not in self.inputs]
-        if inner:
+        given = [name for name in values if name not in self.inputs]
+        if given:
             raise UsageError(
-                f"the onnxruntime engine does not see {inner[0]!r} inside the graph",
+                f"the onnxruntime engine does not start from {given[0]!r} inside the graph",
                 where="--engine",
                 hint="use -e torch",
             )
         answers = self._answers(names, {name: to_host(values[name]) for name in self.inputs if name in values})
         return {name: as_table(as_tensor(answer)) for name, answer in zip(names, answers, strict=True)}
 
+    def _session(self, names: Sequence[str]) -> Any:
+        """Return the session that gives some values: the plain one, or one that shows inner values too."""
+        inner = tuple(name for name in names if name not in self.outputs)
+        if not inner:
+            return self.session
+        if inner not in self._inner:
+            self._inner[inner] = self.model.session(inner=inner)
+        return self._inner[inner]
+
     def _answers(self, names: list[str], arrays: dict[str, Any]) -> list[Any]:
         try:
-            return list(self.session.run(names, arrays))
+            return list(self._session(names).run(names, arrays))
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             if "allocat" in str(error).lower():
                 raise MemoryError(str(error)) from error

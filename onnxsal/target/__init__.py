@@ -17,9 +17,8 @@ box:10,20,90,80     the score of the detection whose box lies closest, in the un
 box:10,20,90,80@cat  the same of one class, by its index or name
 """
 
-from onnxsal.target.logits import before_softmax
+from onnxsal.target.answers import Answers, ask
 from onnxsal.target.resolver import output_of, resolve
-from onnxsal.target.suppression import Suppression, suppressions
 from onnxsal.target.value import outputs_of, value_of
 
-__all__ = ["Suppression", "before_softmax", "output_of", "outputs_of", "resolve", "suppressions", "value_of"]
+__all__ = ["Answers", "ask", "output_of", "outputs_of", "resolve", "value_of"]
