@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from onnxsal import hookspecs, plugins
+from onnxsal.entries import Entry, Option
 from onnxsal.plugins import OURS, registry
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SHOWN = ("methods", "baselines", "readers", "presets", "formats", "devices", "engines")
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -29,12 +29,38 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def support() -> str:
     """What is built in, kind by kind."""
-    rows = [
-        [kind if i == 0 else "", f"`{entry.name}`", entry.summary]
-        for kind in SHOWN
-        for i, entry in enumerate(e for e, provider in registry().items(kind) if provider.distribution == OURS)
-    ]
-    return table(("", "name", "what it does"), rows)
+    return table(("kind", "names"), ([kind, ", ".join(f"`{e.name}`" for e in ours(kind))] for kind in shown()))
+
+
+def reference() -> str:
+    """What is built in, with sources and options."""
+    return "\n".join(f"## {kind}\n\n" + "\n".join(map(_described, ours(kind))) for kind in shown())
+
+
+def shown() -> list[str]:
+    """The kinds that have entries of ours; operators have a table of their own."""
+    return [kind for kind in plugins.kinds() if kind != "operators" and ours(kind)]
+
+
+def ours(kind: str) -> list[Entry]:
+    """The entries of a kind that come with the package."""
+    return [entry for entry, provider in registry().items(kind) if provider.distribution == OURS]
+
+
+def _described(entry: Entry) -> str:
+    """An entry's documentation under its name."""
+    about = re.split(r"^(?:Args|Returns|Raises):$", _document(entry), maxsplit=1, flags=re.MULTILINE)[0].strip()
+    rows = [[f"`{o.name}`", o.type_name.replace("|", "\\|"), _default(o), o.help] for o in entry.options.values()]
+    options = table(("option", "type", "default", "what it does"), rows) if rows else ""
+    return f"### `{entry.name}`\n\n{about}\n" + (f"\n{options}" if options else "")
+
+
+def _document(entry: Entry) -> str:
+    return (inspect.getdoc(entry.function) if entry.function else None) or entry.summary
+
+
+def _default(option: Option) -> str:
+    return "required" if option.required else f"`{option.default}`" if str(option.default) else "none"
 
 
 def hooks() -> str:
@@ -64,7 +90,7 @@ def _first_line(function: object) -> str:
     return (inspect.getdoc(function) or "").splitlines()[0]
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"support": support, "hooks": hooks, "floors": floors}
+BLOCKS: dict[str, Callable[[], str]] = {"support": support, "reference": reference, "hooks": hooks, "floors": floors}
 
 
 def fresh(text: str) -> str:

@@ -164,7 +164,8 @@ class _Resolver:
     def expression(self, text: str) -> list[Target]:
         """Return the targets of ``output[index].reduction(argument)``."""
         name = output_of(text, self.outputs)
-        match = EXPRESSION.match(text.removeprefix(name)) if text.startswith(name) else None
+        about_first = text.startswith(("[", "."))
+        match = EXPRESSION.match(text.removeprefix(name)) if about_first or text.startswith(name) else None
         if match is None:
             close = nearest(re.split(r"[\[.]", text)[0], [*self.outputs, "argmax"])
             raise _fault(f"{text!r} names no output; {close}", f"say {FORMS}")

@@ -40,6 +40,8 @@ def texts(spec: Any, **options: Any) -> list[list[str]]:
         ("boxes[1:3,4].max()", ["boxes[1:3,4].max()"] * 2),
         ("box[4]", ["box[4]"] * 2),
         ("boxes.mean()", ["boxes.mean()"] * 2),
+        ("[argmax]", ["logits[1]", "logits[0]"]),
+        (".sum()", ["logits.sum()"] * 2),
     ],
 )
 def test_what_the_user_says_becomes_one_target_per_example(spec: Any, expected: list[str]) -> None:
