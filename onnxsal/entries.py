@@ -31,6 +31,13 @@ of them rows as `Score` takes them, beside as many copies of the feeds.
 
 ZERO = Baseline("zero")
 
+InnerMethod = NewType("InnerMethod", Any)  # type: ignore[valid-newtype]
+"""Annotates a method's option that takes another method: the method is handed ``inner(score, feeds) -> attributions``.
+
+Its feeds are rows as a score takes them, k copies of the examples, each explained as if it had been fed. The user says
+a name with or without options (``integrated_gradients:steps=20``), or a pair of a name and a mapping of options.
+"""
+
 Need = Literal["score", "layers", "gradient"]
 """What a method asks of an engine: the score alone, inner values too, or gradients too; each includes those before."""
 
@@ -56,6 +63,8 @@ class Option:
             return "|".join(str(choice) for choice in get_args(self.type))
         if self.type in {Baseline, Baselines}:
             return str(self.type.__name__).lower()
+        if self.type is InnerMethod:
+            return "method"
         return self.type.__name__ if isinstance(self.type, type) else str(self.type)
 
     def convert(self, value: Any) -> Any:
@@ -73,7 +82,7 @@ class Option:
                     hint=nearest(str(value), map(str, choices)),
                 )
             return value
-        if not isinstance(value, str) or self.type in {Baseline, Baselines}:
+        if not isinstance(value, str) or self.type in {Baseline, Baselines, InnerMethod}:
             return value
         try:
             return _from_text(value, self.type)

@@ -4,7 +4,7 @@ A plugin is a module whose functions are marked with ``@onnxsal.hookimpl``. Each
 descriptors from `onnxsal.entries`. A package announces its module under the entry point group ``onnxsal``:
 
     [project.entry-points.onnxsal]
-    smoothgrad = "onnxsal_smoothgrad"
+    smoothtaylor = "onnxsal_smoothtaylor"
 
 The built-in methods, formats, readers, devices and so on come in by these same hooks.
 """

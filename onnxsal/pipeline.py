@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from onnxsal import entries
-from onnxsal.baseline import check_baseline, make_baseline, make_baselines
 from onnxsal.batching import batched_inputs, counts_examples
 from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
@@ -26,14 +25,12 @@ from onnxsal.inputs import check_feeds
 from onnxsal.inspection import gradient_reach
 from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
+from onnxsal.options import Choice, choose
 from onnxsal.parity import Parity, verify_once
-from onnxsal.plugins import OURS, Provider, registry
+from onnxsal.plugins import OURS, Provider
 from onnxsal.score import BoundScore
 from onnxsal.target import Answers, ask, output_of
 from onnxsal.types import Attribution, Feeds, Provenance, Request, Target, TargetSpec
-
-BASELINE_DRAW = -1
-"""Baselines draw other random numbers than methods, whose draws count from 0."""
 
 
 def explain(
@@ -135,9 +132,7 @@ class _Plan:
     """A request with every name in it looked up, run once, ready to be explained."""
 
     request: Request
-    method: entries.Method
-    provider: Provider
-    options: dict[str, Any]
+    choice: Choice
     running: Running
     feeds: Feeds
     answers: Answers
@@ -147,12 +142,21 @@ class _Plan:
     stacked: bool
     batched: frozenset[str]
 
+    @property
+    def method(self) -> entries.Method:
+        """The method asked for."""
+        return self.choice.method
+
+    @property
+    def provider(self) -> Provider:
+        """Who brings the method."""
+        return self.choice.provider
+
 
 def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
     """Look everything up, cheapest first, so that a wrong name costs no run."""
-    method, provider = registry().find("methods", request.method)
-    options = method.check_options(dict(request.options))
-    _check_baselines(method, options)
+    choice = choose(request.method, request.options)
+    method = choice.neediest
     choose_device(request.device)
     explained = _explained(model, method.needs, request.inputs)
     arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
@@ -165,9 +169,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
     stacked = counts_examples(tensors, explained, answers.values[output_of(request.target, answers.values)])
     return _Plan(
         request=request,
-        method=method,
-        provider=provider,
-        options=options,
+        choice=choice,
         running=running,
         feeds=tensors,
         answers=answers,
@@ -177,12 +179,6 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
         stacked=stacked,
         batched=batched_inputs(model.inputs, tensors, explained) if stacked else frozenset(),
     )
-
-
-def _check_baselines(method: entries.Method, options: Mapping[str, Any]) -> None:
-    for name, option in method.options.items():
-        if option.type in {entries.Baseline, entries.Baselines}:
-            check_baseline(options[name])
 
 
 def _features(model: Model, plan: _Plan) -> tuple[str, ...]:
@@ -242,7 +238,7 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
         rows=plan.request.batch_size,
     )
     feeds = score.feeds
-    options = _with_baselines(plan, score, feeds)
+    options = plan.choice.arguments(score, feeds)
     try:
         values = plan.method.explain(score, feeds, **options)
     except (OnnxsalError, torch.OutOfMemoryError, MemoryError):
@@ -262,7 +258,7 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
         score=to_host(number),
         target=tuple(targets),
         method=plan.method.name,
-        options={name: plan.request.options.get(name, default) for name, default in plan.options.items()},
+        options=plan.choice.facts,
         provenance=replace(_UNFINISHED, notes=tuple(_notes(plan, score, number, arrays))),
         parity=plan.parity.meta if plan.parity else None,
         completeness=_completeness(plan, score, number, values, options),
@@ -293,17 +289,6 @@ def _check_values(plan: _Plan, values: Any, feeds: Feeds) -> None:
                 f"method {plan.method.name!r} of {plan.provider} returned {got} for input {name!r} of shape "
                 f"{list(feeds[name].shape)}"
             )
-
-
-def _with_baselines(plan: _Plan, score: BoundScore, feeds: Feeds) -> dict[str, Any]:
-    makers = {entries.Baseline: make_baseline, entries.Baselines: make_baselines}
-    kinds = {name: option.type for name, option in plan.method.options.items()}
-    return {
-        name: makers[kinds[name]](value, feeds, partial(score.generators, feeds, BASELINE_DRAW))
-        if kinds[name] in makers
-        else value
-        for name, value in plan.options.items()
-    }
 
 
 def _completeness(

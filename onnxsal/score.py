@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -71,12 +72,12 @@ class BoundScore:
         self.examples = len(targets)
         self._tried = False
         self._allowed: int | None = None
-        self._original = {name: feeds[name] for name in self.explained}
+        self._feeds = self._with_rows({name: feeds[name] for name in self.explained})
 
     @property
     def feeds(self) -> Feeds:
         """The explained inputs, dim 0 counting examples."""
-        return self._original if self.stacked else {name: value.unsqueeze(0) for name, value in self._original.items()}
+        return self._feeds
 
     @property
     def nodes(self) -> list[Node]:
@@ -121,18 +122,31 @@ class BoundScore:
                 where="layer",
                 hint="explain one example at a time, or choose another layer",
             )
-        if not self.stacked:
-            values = {name: value[0] for name, value in values.items()}
-        return BoundScore(
-            self.engine,
-            self._original | self.fixed | values,
-            layer.names,
-            self.targets,
-            stacked=stacked,
+        outer = self._feeds | {name: self.fixed[name] for name in self.batched}
+        if self.stacked and not stacked:
+            values, outer = _as_one_row(values), _as_one_row(outer)
+        return self._varied(
+            _feeds=values,
+            fixed=self.fixed | outer,
+            explained=layer.names,
             batched=self.batched | frozenset(self.explained),
-            seed=self.seed,
-            rows=self.rows,
+            stacked=stacked,
+            _tried=False,
+            _allowed=None,
         )
+
+    def with_feeds(self, feeds: Feeds) -> BoundScore:
+        """Return the score of other examples: of each row of the feeds, which stand in the place of this score's."""
+        if self.stacked:
+            self._rows_allowed()  # what the model lets is found out on the call itself
+        copies = _count(feeds) // self.examples
+        return self._varied(_feeds=feeds, targets=[*self.targets] * copies, examples=self.examples * copies)
+
+    def _varied(self, **changes: Any) -> BoundScore:
+        """Return the same score but for some of its parts."""
+        other = copy.copy(self)
+        vars(other).update(changes)
+        return other
 
     def _value(self, name: str) -> str:
         from onnxsal.importer.section import value_named
@@ -211,7 +225,7 @@ class BoundScore:
     def _try_other_size(self) -> int | None:
         """Run the call with other numbers of rows; a model may refuse that, or let rows change each other."""
         with torch.no_grad():
-            whole = self._scores(self._original, 0)
+            whole = self._scores(self._feeds, 0)
             try:
                 return None if all(_close(*pair) for pair in self._other_sizes(whole)) else 1
             except Exception:  # whatever a model does with a batch it was not exported for
@@ -220,23 +234,21 @@ class BoundScore:
     def _other_sizes(self, whole: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield scores of the same rows in other company, beside what they are in the call."""
         if self.examples == 1:
-            yield self._scores({n: torch.cat([v, v]) for n, v in self._original.items()}, 0), whole.repeat(2)
+            yield self._scores({n: torch.cat([v, v]) for n, v in self._feeds.items()}, 0), whole.repeat(2)
             return
         for row in (0, self.examples - 1):
-            alone = {n: v[row : row + 1] for n, v in self._original.items()}
+            alone = {n: v[row : row + 1] for n, v in self._feeds.items()}
             yield self._scores(alone, row), whole[row : row + 1]
 
     def _call(self, feeds: Feeds, start: int) -> tuple[Feeds, list[Target]]:
         """Return the engine's whole feeds for some rows, and their targets."""
-        feeds = {name: _of_type(value, self._original[name].dtype) for name, value in feeds.items()}
+        feeds = {name: _of_type(value, self._feeds[name].dtype) for name, value in feeds.items()}
+        examples = [(start + row) % self.examples for row in range(_count(feeds))]
+        fixed = {n: _picked(v, examples) if n in self.batched else v for n, v in self.fixed.items()}
+        call = feeds | fixed
         if not self.stacked:
-            return {n: v[0] for n, v in feeds.items()} | self.fixed, list(self.targets)
-        count = _count(feeds)
-        examples = [(start + row) % self.examples for row in range(count)]
-        fixed = self.fixed
-        if examples != list(range(self.examples)):
-            fixed = {n: _picked(v, examples) if n in self.batched else v for n, v in fixed.items()}
-        return feeds | fixed, [self.targets[e] for e in examples]
+            call = {n: v if n in self.fixed and n not in self.batched else v[0] for n, v in call.items()}
+        return call, [self.targets[e] for e in examples]
 
     def _scores(self, feeds: Feeds, start: int) -> Tensor:
         call, targets = self._call(feeds, start)
@@ -261,7 +273,7 @@ class BoundScore:
             return self._with_rows(self.engine.run(self._call(feeds, start)[0], names))
 
     def _with_rows(self, values: Feeds) -> Feeds:
-        return values if self.stacked else {name: value.unsqueeze(0) for name, value in values.items()}
+        return values if self.stacked else _as_one_row(values)
 
 
 class Layer:
@@ -291,9 +303,16 @@ def _of_type(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if dtype.is_floating_point else value.round().to(dtype)
 
 
-def _picked(value: Tensor, rows: Sequence[int]) -> Tensor:
-    """Return some rows of a fixed input, which may be text."""
-    return value[torch.tensor(rows, device=value.device)] if isinstance(value, Tensor) else value[list(rows)]
+def _picked(value: Tensor, examples: Sequence[int]) -> Tensor:
+    """Return the rows of a fixed input, which may be text, that belong to some examples; copies share one row."""
+    rows = [example % len(value) for example in examples]
+    if rows == list(range(len(value))):
+        return value
+    return value[torch.tensor(rows, device=value.device)] if isinstance(value, Tensor) else value[rows]
+
+
+def _as_one_row(values: Feeds) -> Feeds:
+    return {name: value[None] for name, value in values.items()}
 
 
 def _count(feeds: Feeds) -> int:

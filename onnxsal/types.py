@@ -120,6 +120,9 @@ class Score(Protocol):
     def at(self, *names: str) -> Score:
         """Return the score as a function of inner values, for methods that then explain those; inputs stay fixed."""
 
+    def with_feeds(self, feeds: Feeds) -> Score:
+        """Return the score of other examples: of each row of the feeds, which stand in the place of this score's."""
+
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds.
 

@@ -15,7 +15,7 @@ FLOORS = [
     {"plugins", "cache", "labels", "catalogue"},
     {"importer"},
     {"model", "target", "batching", "feeds", "inputs", "results", "config", "device"},
-    {"engines", "engine", "score", "baseline"},
+    {"engines", "engine", "score", "baseline", "options"},
     {"parity", "compiler", "inspection", "diagnosis"},
     {"pipeline"},
     {"cli"},

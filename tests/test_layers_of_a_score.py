@@ -148,3 +148,33 @@ def test_gradients_at_a_layer_behind_integers() -> None:
     torch.testing.assert_close(bound.layer("embedded").gradients(ids)["embedded"], torch.tensor([[0.0, 10], [0, 6]]))
     inner = bound.at("embedded")
     torch.testing.assert_close(inner.gradients(inner.feeds)["embedded"], torch.tensor([[0.0, 10], [0, 6]]))
+
+
+def test_other_feeds_stand_in_the_examples_place() -> None:
+    """The layer's neighbours, which stay fixed, are then those of the other feeds."""
+    rows = {"x": torch.cat([X + 1, X * 2, X - 1])}
+    other = score(rows=2).with_feeds(rows)
+    torch.testing.assert_close(other(rows), score()(rows))
+    torch.testing.assert_close(other.feeds["x"], rows["x"])
+    inner = other.at("hidden")
+    torch.testing.assert_close(inner({"hidden": torch.zeros(12, 3)}), rows["x"].sum(1).repeat(2))
+    again = inner.with_feeds({"hidden": torch.zeros(12, 3)})
+    torch.testing.assert_close(again({"hidden": torch.zeros(12, 3)}), rows["x"].sum(1).repeat(2))
+
+
+def test_other_feeds_of_a_call_without_a_batch_axis() -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["hidden"]),
+        helper.make_node("Add", ["hidden", "x"], ["both"]),
+        helper.make_node("ReduceSum", ["both"], ["y"], keepdims=0),
+    ]
+    proto = tiny.model(nodes, [("x", tiny.FLOAT, [2, 3])], [("y", tiny.FLOAT, [])])
+    alone = BoundScore(TorchEngine(onnxsal.load(proto), "cpu"), {"x": X}, ["x"], [Target("y", ())], stacked=False)
+    rows = {"x": torch.stack([X, X + 1, X * 2])}
+    other = alone.with_feeds(rows)
+    expected = (rows["x"].relu() + rows["x"]).sum((1, 2))
+    torch.testing.assert_close(other(rows), expected)
+    inner = other.at("hidden")
+    torch.testing.assert_close(inner.feeds["hidden"], rows["x"].relu())
+    torch.testing.assert_close(inner({"hidden": torch.zeros(3, 2, 3)}), rows["x"].sum((1, 2)))
+    torch.testing.assert_close(inner.gradients(inner.feeds)["hidden"], torch.ones(3, 2, 3))

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import onnxsal
+from onnxsal.engines.torch import TorchEngine
+from onnxsal.score import BoundScore
+from onnxsal.types import Target
 
 Inputs = dict[str, Tensor]
 
@@ -113,3 +116,9 @@ def inputs_of(kind: str, examples: int = 3) -> Inputs:
     generator = torch.Generator().manual_seed(11)
     shapes = zip(("x", "y"), KINDS[kind][1], strict=False)
     return {name: torch.randn(examples, *shape, generator=generator, dtype=torch.float64) for name, shape in shapes}
+
+
+def score_of(kind: str, inputs: Inputs, classes: list[int], seed: int = 0) -> BoundScore:
+    """Return the score of the inputs, one class for each example, as a method is handed it."""
+    targets = [Target("scores", (number,)) for number in classes]
+    return BoundScore(TorchEngine(model(kind), "cpu"), inputs, list(inputs), targets, stacked=True, seed=seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "plugins" / "onnxsal-smoothgrad"
+PACKAGE = ROOT / "plugins" / "onnxsal-smoothtaylor"
 
 pytestmark = pytest.mark.slow
 
@@ -33,13 +33,13 @@ def python(environment, *arguments):
 
 def test_it_is_found_by_its_entry_point(installed):
     code = (
-        "from onnxsal.plugins import registry; print(registry().provider('methods', 'smoothgrad'), registry().problems)"
+        "from onnxsal.plugins import registry; r = registry(); print(r.provider('methods', 'smoothtaylor'), r.problems)"
     )
-    assert python(installed, "-c", code).strip() == "onnxsal-smoothgrad 0.1.0 []"
+    assert python(installed, "-c", code).strip() == "onnxsal-smoothtaylor 0.1.0 []"
 
 
 def test_finding_it_imports_no_torch(installed):
-    code = "import sys, onnxsal_smoothgrad; print([m for m in ('torch', 'numpy', 'onnx') if m in sys.modules])"
+    code = "import sys, onnxsal_smoothtaylor; print([m for m in ('torch', 'numpy', 'onnx') if m in sys.modules])"
     assert python(installed, "-c", code).strip() == "[]"
 
 
@@ -54,7 +54,7 @@ def test_it_explains_a_sample_model_on_the_command_line(installed, tmp_path):
     digit = ROOT / "models" / "samples" / "digit-3.png"
     model = ROOT / "models" / "digits_cnn.onnx"
     command = ("-c", "import sys; from onnxsal.cli import main; sys.exit(main())", "explain", str(model), str(digit))
-    python(installed, *command, "-m", "smoothgrad", "-s", "samples=4", "-o", str(out))
+    python(installed, *command, "-m", "smoothtaylor", "-s", "samples=4", "-o", str(out))
     values = np.load(out)["image"]
     assert values.shape == (1, 1, 8, 8)
     assert np.abs(values).max() > 0

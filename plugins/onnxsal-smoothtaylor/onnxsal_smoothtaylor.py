@@ -1,4 +1,4 @@
-"""SmoothGrad for onnxsal."""
+"""SmoothTaylor for onnxsal."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def explain(score: Score, feeds: Feeds, *, samples: int = 25, noise: float = 0.15) -> Feeds:
-    """The mean gradient over noisy copies of the input.
+    """The gradient at noisy copies of the input, times the way from there, on average.
 
-    Smilkov et al. 2017, SmoothGrad: removing noise by adding noise (arXiv 1706.03825).
+    Goh et al. 2020, Understanding Integrated Gradients with SmoothTaylor (arXiv 2004.10484).
 
     Args:
         samples: How many noisy copies.
@@ -26,10 +26,11 @@ def explain(score: Score, feeds: Feeds, *, samples: int = 25, noise: float = 0.1
     import torch
 
     if samples < 1:
-        raise UsageError(f"samples={samples} leaves nothing to average", where="smoothgrad", hint="25 is usual")
+        raise UsageError(f"samples={samples} leaves nothing to average", where="smoothtaylor", hint="25 is usual")
     draws = [score.normal(feeds, draw) for draw in range(samples)]
-    noisy = {n: torch.cat([x + noise * spread(x) * draw[n] for draw in draws]) for n, x in feeds.items()}
-    return {n: g.unflatten(0, (samples, -1)).mean(0) for n, g in score.gradients(noisy).items()}
+    ways = {n: torch.cat([-noise * spread(x) * draw[n] for draw in draws]) for n, x in feeds.items()}
+    gradients = score.gradients({n: feeds[n].repeat(samples, *[1] * (w.ndim - 1)) - w for n, w in ways.items()})
+    return {n: (w * gradients[n]).unflatten(0, (samples, -1)).mean(0) for n, w in ways.items()}
 
 
 def spread(values: Tensor) -> Tensor:
@@ -40,4 +41,4 @@ def spread(values: Tensor) -> Tensor:
 
 @hookimpl
 def onnxsal_methods() -> Iterable[Method]:
-    yield Method("smoothgrad", explain)
+    yield Method("smoothtaylor", explain)

@@ -1,0 +1,118 @@
+"""From what a user says of a method's options to what the method is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args
+
+from torch import Tensor
+
+from onnxsal.baseline import check_baseline, make_baseline, make_baselines
+from onnxsal.entries import Baseline, Baselines, InnerMethod, Method, Need
+from onnxsal.errors import UsageError
+from onnxsal.plugins import Provider, registry
+from onnxsal.types import Feeds, Score
+
+BASELINE_DRAW = -1
+"""Baselines draw other random numbers than methods, whose draws count from 0."""
+
+_MAKERS = {Baseline: make_baseline, Baselines: make_baselines}
+_EXAMPLES_AXIS = {Baseline: 0, Baselines: 1}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method as it was asked for, its options checked; an option that is a method is a choice itself."""
+
+    method: Method
+    provider: Provider
+    options: Mapping[str, Any]
+
+    @property
+    def methods(self) -> Iterator[Method]:
+        """The method, and those within it."""
+        yield self.method
+        for inner in self.options.values():
+            if isinstance(inner, Choice):
+                yield from inner.methods
+
+    @property
+    def neediest(self) -> Method:
+        """The one of the methods that asks most of an engine."""
+        return max(self.methods, key=lambda method: get_args(Need).index(method.needs))
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The options as they are written down; a method within is told with its own options."""
+        return {
+            name: {"method": value.method.name, **value.facts} if isinstance(value, Choice) else value
+            for name, value in self.options.items()
+        }
+
+    def arguments(self, score: Score, feeds: Feeds) -> dict[str, Any]:
+        """Return the options as the method is handed them: baselines as tensors, methods as functions."""
+        generators = partial(score.generators, feeds, BASELINE_DRAW)
+
+        def argument(name: str, value: Any) -> Any:
+            if isinstance(value, Choice):
+                return value.bound(score, feeds)
+            kind = self.method.options[name].type
+            return _MAKERS[kind](value, feeds, generators) if kind in _MAKERS else value
+
+        return {name: argument(name, value) for name, value in self.options.items()}
+
+    def bound(self, score: Score, feeds: Feeds) -> Callable[[Score, Feeds], Feeds]:
+        """Return the method as a function of a score and k copies of the feeds, whose values may be others."""
+        arguments = self.arguments(score, feeds)
+
+        def explain(score: Score, rows: Feeds) -> Feeds:
+            copies = _count(rows) // _count(feeds)
+            repeated = {name: self._repeated(name, value, copies) for name, value in arguments.items()}
+            return self.method.explain(score.with_feeds(rows), rows, **repeated)  # type: ignore[no-any-return]
+
+        return explain
+
+    def _repeated(self, name: str, value: Any, copies: int) -> Any:
+        kind = self.method.options[name].type
+        if kind not in _EXAMPLES_AXIS:
+            return value
+        return {n: _copies(v, copies, _EXAMPLES_AXIS[kind]) for n, v in value.items()}
+
+
+def choose(name: str, given: Mapping[str, Any]) -> Choice:
+    """Return a method with its options; every name in them is looked up.
+
+    Raises:
+        UsageError: no such method or baseline, or an option is unknown, missing, or of the wrong type.
+    """
+    method, provider = registry().find("methods", name)
+    options = method.check_options(dict(given))
+    for option in method.options.values():
+        if option.type in _MAKERS:
+            check_baseline(options[option.name])
+        elif option.type is InnerMethod:
+            options[option.name] = _inner(options[option.name], option.name)
+    return Choice(method, provider, options)
+
+
+def _inner(said: Any, where: str) -> Choice:
+    if isinstance(said, str):
+        method, options = registry().configured("methods", said)
+        return choose(method.name, options)
+    if isinstance(said, tuple) and [type(part) for part in said] == [str, dict]:
+        return choose(*said)
+    raise UsageError(
+        f"{type(said).__name__} is no method",
+        where=f"option {where}",
+        hint="say its name, with options after a colon: integrated_gradients:steps=20",
+    )
+
+
+def _count(feeds: Feeds) -> int:
+    return next(iter(feeds.values())).shape[0]
+
+
+def _copies(value: Tensor, count: int, axis: int) -> Tensor:
+    return value.repeat(*(count if a == axis else 1 for a in range(value.ndim)))
