@@ -108,29 +108,43 @@ def run(
         pictures: What a person would see of an input, for formats that draw.
     """
     started = time.perf_counter()
+    found = explanations(model, feeds, request)
+    return attribution_of(found, time.perf_counter() - started, pictures)
+
+
+def explanations(model: Model, feeds: Mapping[str, Any], request: Request) -> list[Explained]:
+    """Return what the method says of each target, highest first; errors as for `explain`."""
     plan = _plan(model, feeds, request)
     labels = labels_of(model.metadata)
     ranked = plan.answers.resolve(request.target, plan.examples, stacked=plan.stacked, labels=labels)
-    results = [_explain_target(plan, targets) for targets in ranked]
-    for result in results:
-        _require_reach(plan, model, result.values, result.target[0].output)
-    seconds = time.perf_counter() - started
+    found = [explained_by(plan, score_of(plan, targets)) for targets in ranked]
+    for one in found:
+        _require_reach(plan, model, one.values, one.score.targets[0].output)
+    return found
+
+
+def attribution_of(
+    found: Sequence[Explained], seconds: float, pictures: Mapping[str, np.ndarray] | None = None
+) -> Attribution:
+    """Return the result for the highest target, with those for the others beside it."""
+    plan = found[0].plan
     finished = [
         replace(
             result,
-            provenance=_provenance(model, plan, result, seconds),
+            provenance=_provenance(plan.model, plan, result, seconds),
             pictures=dict(pictures or {}),
-            features=_features(model, plan),
+            features=_features(plan.model, plan),
         )
-        for result in results
+        for result in map(_attribution, found)
     ]
     return replace(finished[0], others=tuple(finished[1:]))
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """A request with every name in it looked up, run once, ready to be explained."""
 
+    model: Model
     request: Request
     choice: Choice
     running: Running
@@ -153,7 +167,17 @@ class _Plan:
         return self.choice.provider
 
 
-def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
+@dataclass(frozen=True)
+class Explained:
+    """One target's explanation, with what it was made by: the score, and the options as the method was handed them."""
+
+    plan: Plan
+    score: BoundScore
+    arguments: Mapping[str, Any]
+    values: Feeds
+
+
+def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     """Look everything up, cheapest first, so that a wrong name costs no run."""
     choice = choose(request.method, request.options)
     method = choice.neediest
@@ -167,7 +191,8 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
         run_for = partial(running.engine.run, tensors)
         answers = ask(run_for, model.graph, request.target, pre_softmax=request.pre_softmax)
     stacked = counts_examples(tensors, explained, answers.values[output_of(request.target, answers.values)])
-    return _Plan(
+    return Plan(
+        model=model,
         request=request,
         choice=choice,
         running=running,
@@ -181,7 +206,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> _Plan:
     )
 
 
-def _features(model: Model, plan: _Plan) -> tuple[str, ...]:
+def _features(model: Model, plan: Plan) -> tuple[str, ...]:
     """Return the columns' names, where they are as many as an explained table has columns."""
     names = features_of(model.metadata)
     tables = [plan.feeds[name].shape for name in plan.explained if plan.feeds[name].ndim == 2]
@@ -226,8 +251,9 @@ def _inputs_hint(need: entries.Need, numbers: Sequence[str]) -> str:
     return f"floating-point inputs: {', '.join(numbers) or 'none'}; {without_gradients()}"
 
 
-def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
-    score = BoundScore(
+def score_of(plan: Plan, targets: Sequence[Target]) -> BoundScore:
+    """Return the explained number as a function of the explained inputs."""
+    return BoundScore(
         plan.running.engine,
         plan.feeds,
         plan.explained,
@@ -237,10 +263,14 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
         seed=plan.request.seed,
         rows=plan.request.batch_size,
     )
+
+
+def explained_by(plan: Plan, score: BoundScore) -> Explained:
+    """Run the method on a score; a plugin's fault is told as such."""
     feeds = score.feeds
-    options = plan.choice.arguments(score, feeds)
+    arguments = plan.choice.arguments(score, feeds)
     try:
-        values = plan.method.explain(score, feeds, **options)
+        values = plan.method.explain(score, feeds, **arguments)
     except (OnnxsalError, torch.OutOfMemoryError, MemoryError):
         raise
     except Exception as error:
@@ -250,18 +280,23 @@ def _explain_target(plan: _Plan, targets: Sequence[Target]) -> Attribution:
             f"method {plan.method.name!r} of {plan.provider} raised {type(error).__name__}: {error}"
         ) from error
     _check_values(plan, values, feeds)
-    number = score(feeds)
-    arrays = {name: _array(values[name], plan.stacked) for name in plan.explained}
+    return Explained(plan, score, arguments, values)
+
+
+def _attribution(found: Explained) -> Attribution:
+    plan, score = found.plan, found.score
+    number = score(score.feeds)
+    arrays = {name: _array(found.values[name], plan.stacked) for name in plan.explained}
     return Attribution(
         values=arrays,
         inputs={name: to_host(value) for name, value in plan.feeds.items()},
         score=to_host(number),
-        target=tuple(targets),
+        target=tuple(score.targets),
         method=plan.method.name,
         options=plan.choice.facts,
         provenance=replace(_UNFINISHED, notes=tuple(_notes(plan, score, number, arrays))),
         parity=plan.parity.meta if plan.parity else None,
-        completeness=_completeness(plan, score, number, values, options),
+        completeness=_completeness(plan, score, number, found.values, found.arguments),
     )
 
 
@@ -274,7 +309,7 @@ def _array(value: Tensor, stacked: bool) -> np.ndarray:
     return array
 
 
-def _check_values(plan: _Plan, values: Any, feeds: Feeds) -> None:
+def _check_values(plan: Plan, values: Any, feeds: Feeds) -> None:
     """Refuse what is not shaped like the feeds; a method of a plugin may return anything."""
     names = list(values) if isinstance(values, dict) else None
     if names is None or set(names) != set(feeds):
@@ -292,7 +327,7 @@ def _check_values(plan: _Plan, values: Any, feeds: Feeds) -> None:
 
 
 def _completeness(
-    plan: _Plan, score: BoundScore, number: Tensor, values: Feeds, options: Mapping[str, Any]
+    plan: Plan, score: BoundScore, number: Tensor, values: Feeds, options: Mapping[str, Any]
 ) -> np.ndarray | None:
     """Return sum of attributions - (score - baseline's score) per example, where the method promises zero."""
     if not plan.method.complete:
@@ -301,7 +336,7 @@ def _completeness(
     return to_host(total - (number - _reference(plan, score, number, options)))
 
 
-def _reference(plan: _Plan, score: BoundScore, number: Tensor, options: Mapping[str, Any]) -> Tensor:
+def _reference(plan: Plan, score: BoundScore, number: Tensor, options: Mapping[str, Any]) -> Tensor:
     """Return the baseline's score per example; of several baselines the mean, of none zero."""
     for name, option in plan.method.options.items():
         if option.type is entries.Baseline:
@@ -312,7 +347,7 @@ def _reference(plan: _Plan, score: BoundScore, number: Tensor, options: Mapping[
     return torch.zeros_like(number)
 
 
-def _provenance(model: Model, plan: _Plan, result: Attribution, seconds: float) -> Provenance:
+def _provenance(model: Model, plan: Plan, result: Attribution, seconds: float) -> Provenance:
     return Provenance(
         model=model.name,
         model_sha256=model.sha256,
@@ -329,7 +364,7 @@ def _provenance(model: Model, plan: _Plan, result: Attribution, seconds: float) 
     )
 
 
-def _notes(plan: _Plan, score: BoundScore, number: Tensor, values: Mapping[str, np.ndarray]) -> Iterator[str]:
+def _notes(plan: Plan, score: BoundScore, number: Tensor, values: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Yield what somebody who relies on the figures has to know."""
     broken = [f"{_bad(v)} of {v.size} attributions of input {n!r} are" for n, v in values.items() if _bad(v)]
     broken += [] if torch.isfinite(number).all() else ["the score is"]
@@ -343,7 +378,7 @@ def _notes(plan: _Plan, score: BoundScore, number: Tensor, values: Mapping[str, 
             yield f"every attribution of input {name!r} is zero: {why}"
 
 
-def _require_reach(plan: _Plan, model: Model, values: Mapping[str, np.ndarray], output: str) -> None:
+def _require_reach(plan: Plan, model: Model, values: Feeds, output: str) -> None:
     """Refuse zeros of a method that takes gradients where none could have come through the graph.
 
     Raises:
