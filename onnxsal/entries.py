@@ -41,6 +41,16 @@ a name with or without options (``integrated_gradients:steps=20``), or a pair of
 Need = Literal["score", "layers", "gradient"]
 """What a method asks of an engine: the score alone, inner values too, or gradients too; each includes those before."""
 
+Features = NewType("Features", Any)  # type: ignore[valid-newtype]
+"""Annotates a method's option that says which elements are varied together, as one feature.
+
+The user gives the name of a `MaskMaker` ("grid:16", "columns"), a file of labels, or arrays of labels by input name.
+The method is handed whole numbers shaped like the feeds: the feature of each element, counted from 0 in every example.
+A feature may span inputs.
+"""
+
+AUTO = Features("auto")
+
 
 @dataclass(frozen=True)
 class Option:
@@ -61,7 +71,7 @@ class Option:
         """The type as a user would say it."""
         if get_origin(self.type) is Literal:
             return "|".join(str(choice) for choice in get_args(self.type))
-        if self.type in {Baseline, Baselines}:
+        if self.type in {Baseline, Baselines, Features}:
             return str(self.type.__name__).lower()
         if self.type is InnerMethod:
             return "method"
@@ -82,7 +92,7 @@ class Option:
                     hint=nearest(str(value), map(str, choices)),
                 )
             return value
-        if not isinstance(value, str) or self.type in {Baseline, Baselines, InnerMethod}:
+        if not isinstance(value, str) or self.type in {Baseline, Baselines, Features, InnerMethod}:
             return value
         try:
             return _from_text(value, self.type)
@@ -236,6 +246,21 @@ class BaselineMaker(Entry):
 
     make: Callable[..., Any]
     random: bool = False
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self.make
+
+
+@dataclass(frozen=True)
+class MaskMaker(Entry):
+    """A way to cut inputs into features: ``make(feeds, *, …) -> labels``.
+
+    Labels are whole numbers, any at all; elements with one label are one feature, in whatever input. They are shaped
+    like the feeds, or one long where the label stays along an axis.
+    """
+
+    make: Callable[..., Any]
 
     @property
     def function(self) -> Callable[..., Any]:

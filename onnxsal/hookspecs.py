@@ -34,6 +34,12 @@ def onnxsal_baselines() -> Iterable[entries.BaselineMaker]:
 
 
 @hookspec
+def onnxsal_masks() -> Iterable[entries.MaskMaker]:
+    """Yield ways to cut inputs into features."""
+    return ()
+
+
+@hookspec
 def onnxsal_readers() -> Iterable[entries.Reader]:
     """Yield readers of input files."""
     return ()

@@ -10,16 +10,22 @@ from typing import Any, get_args
 from torch import Tensor
 
 from onnxsal.baseline import check_baseline, make_baseline, make_baselines
-from onnxsal.entries import Baseline, Baselines, InnerMethod, Method, Need
+from onnxsal.entries import Baseline, Baselines, Features, InnerMethod, Method, Need
 from onnxsal.errors import UsageError
+from onnxsal.features import check_features, make_features
 from onnxsal.plugins import Provider, registry
 from onnxsal.types import Feeds, Score
 
 BASELINE_DRAW = -1
 """Baselines draw other random numbers than methods, whose draws count from 0."""
 
-_MAKERS = {Baseline: make_baseline, Baselines: make_baselines}
-_EXAMPLES_AXIS = {Baseline: 0, Baselines: 1}
+_CHECKS = {Baseline: check_baseline, Baselines: check_baseline, Features: check_features}
+_MAKERS = {
+    Baseline: make_baseline,
+    Baselines: make_baselines,
+    Features: lambda said, feeds, _: make_features(said, feeds),
+}
+_EXAMPLES_AXIS = {Baseline: 0, Baselines: 1, Features: 0}
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Choice:
         }
 
     def arguments(self, score: Score, feeds: Feeds) -> dict[str, Any]:
-        """Return the options as the method is handed them: baselines as tensors, methods as functions."""
+        """Return the options as the method is handed them: baselines and features as tensors, methods as functions."""
         generators = partial(score.generators, feeds, BASELINE_DRAW)
 
         def argument(name: str, value: Any) -> Any:
@@ -85,13 +91,13 @@ def choose(name: str, given: Mapping[str, Any]) -> Choice:
     """Return a method with its options; every name in them is looked up.
 
     Raises:
-        UsageError: no such method or baseline, or an option is unknown, missing, or of the wrong type.
+        UsageError: no such method, baseline or mask, or an option is unknown, missing, or of the wrong type.
     """
     method, provider = registry().find("methods", name)
     options = method.check_options(dict(given))
     for option in method.options.values():
-        if option.type in _MAKERS:
-            check_baseline(options[option.name])
+        if option.type in _CHECKS:
+            _CHECKS[option.type](options[option.name])
         elif option.type is InnerMethod:
             options[option.name] = _inner(options[option.name], option.name)
     return Choice(method, provider, options)

@@ -185,6 +185,10 @@ class BoundScore:
         seeds = [self._seed_of(feeds, row, draw) for row in range(_count(feeds))]
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
+    def generator(self, draw: int = 0) -> torch.Generator:
+        """Return a source of random numbers, on the CPU, seeded by the score's seed alone."""
+        return torch.Generator().manual_seed(self._seed_of({}, 0, draw))
+
     def _seed_of(self, feeds: Feeds, example: int, draw: int) -> int:
         digest = hashlib.sha256(f"{self.seed}/{draw}".encode())
         for name in sorted(feeds):

@@ -132,6 +132,9 @@ class Score(Protocol):
     def generators(self, feeds: Feeds, draw: int = 0) -> list[Generator]:
         """Return a source of random numbers for each row, on the CPU; what it gives depends on what ``normal`` does."""
 
+    def generator(self, draw: int = 0) -> Generator:
+        """Return a source of random numbers for what all rows share, on the CPU; it depends on seed and draw alone."""
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -11,17 +11,17 @@ import onnxsal
 
 HOUSE = Path(onnxsal.__file__).parent
 FLOORS = [
-    {"errors", "types", "entries", "hookspecs"},
+    {"errors", "types", "entries", "hookspecs", "places"},
     {"plugins", "cache", "labels", "catalogue"},
     {"importer"},
     {"model", "target", "batching", "feeds", "inputs", "results", "config", "device"},
-    {"engines", "engine", "score", "baseline", "options"},
+    {"engines", "engine", "score", "baseline", "features", "options"},
     {"parity", "compiler", "inspection", "diagnosis"},
     {"pipeline"},
     {"cli"},
 ]
-PLUGIN_FOLDERS = {"methods", "baselines", "readers", "presets", "formats", "metrics", "executors", "devices"}
-ALLOWED_IN_PLUGINS = {"entries", "types", "errors", "hookspecs"}
+PLUGIN_FOLDERS = {"methods", "baselines", "masks", "readers", "presets", "formats", "metrics", "executors", "devices"}
+ALLOWED_IN_PLUGINS = {"entries", "types", "errors", "hookspecs", "places"}
 ALLOWED_BESIDE = {
     "readers": {"importer"},  # a tensor of a .pb file is read with the same distrust as one of a model
 }

@@ -103,6 +103,14 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
       out.cosine(FILE) the similarity to a reference        box:10,20,90,80@cat the score of the box there
       3,5              one for each example
 
+    Where an option of the method takes a baseline, say a number, a name of `onnxsal list baselines`, or a file; where
+    it takes features (what is varied together), a name of `onnxsal list masks`, or a file of labels. A name may carry
+    options as NAME:VALUE or NAME:KEY=VALUE,KEY=VALUE:
+
+    \b
+      -s baseline=0.5      -s baseline=blur      -s baseline=blur:sigma=5      -s baseline=start.npz
+      -s features=columns  -s features=grid:16   -s features=superpixels:80    -s features=regions.png
+
     \b
     Where results go:
       nothing said             a summary on stdout

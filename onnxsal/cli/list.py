@@ -21,6 +21,7 @@ from onnxsal.plugins import Provider, kinds, registry
 ABOUT = {
     "methods": "ways to explain",
     "baselines": "what a method may compare an input with",
+    "masks": "which elements of an input are one feature",
     "readers": "ways to read inputs",
     "presets": "how pictures are prepared for families of models",
     "formats": "ways to write results",
@@ -44,7 +45,7 @@ SET_BY = {"methods": "options (-s NAME=VALUE)", "readers": "options (--set-input
 def command(messages: Messages, kind: str | None, name: str | None, as_json: bool) -> None:
     """List what is installed of a KIND, or tell all about the one called NAME.
 
-    Kinds are methods, baselines, readers, presets, formats, devices, engines, metrics, executors, operators and
+    Kinds are methods, baselines, masks, readers, presets, formats, devices, engines, metrics, executors, operators and
     plugins; without any, they are counted. An entry that two plugins bring is asked for as DISTRIBUTION:NAME.
     """
     messages.plugin_problems()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onnxsal.errors import UsageError
+from onnxsal.places import channels_last
 from onnxsal.types import Feeds, Score
 
 if TYPE_CHECKING:
@@ -162,11 +163,6 @@ def per_channel(weights: Tensor) -> Tensor:
 def beside_places(weights: Tensor, maps: Maps) -> Tensor:
     """Return weights of shape [examples, channels] such that they multiply feature maps."""
     return weights.reshape(*weights.shape, *(1,) * (maps.activations.ndim - 2))
-
-
-def channels_last(shape: tuple[int, ...]) -> bool:
-    """Tell whether a picture's last axis holds the colours; the file does not say, the sizes do."""
-    return len(shape) == 4 and shape[-1] <= 4 < shape[1]
 
 
 def _places(shape: tuple[int, ...]) -> tuple[int, ...]:
