@@ -177,6 +177,19 @@ class Target:
         number = f"{self.output}[{index}]{reduction}" if self.index else f"{self.output}{reduction}"
         return f"{number} - {self.minus}" if self.minus else number
 
+    @property
+    def caption(self) -> str:
+        """The target as a person reads it, the class's name first where one is known."""
+        name = _name_of(self)
+        return f"{name} · {self}" if name else str(self)
+
+
+def _name_of(target: Target) -> str | None:
+    """Return what a person calls the target; None where no class of it has a name."""
+    if target.minus is None or target.label is None:
+        return target.label
+    return f"{target.label} rather than {_name_of(target.minus) or target.minus}"
+
 
 def _slice_text(part: slice) -> str:
     bounds = ["" if bound is None else str(bound) for bound in (part.start, part.stop)]

@@ -115,9 +115,7 @@ def unit(values: np.ndarray) -> np.ndarray:
 
 def headline(attribution: Attribution, example: int) -> str:
     """Return the class's name where one is known, the target and the score."""
-    target = attribution.target[example]
-    text = f"{target.label} · {target}" if target.label else str(target)
-    return printable(f"{text} = {attribution.score[example]:.4g}")
+    return printable(f"{attribution.target[example].caption} = {attribution.score[example]:.4g}")
 
 
 def origin(attribution: Attribution) -> str:

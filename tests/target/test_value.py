@@ -49,3 +49,10 @@ def test_gradients_reach_each_examples_own_number_and_no_other() -> None:
     targets = [Target("logits", (2,), minus=Target("logits", (0,))), Target("logits", (1,))]
     (gradient,) = torch.autograd.grad(value_of({"logits": leaf}, targets, stacked=True).sum(), leaf)
     assert gradient.tolist() == [[-1, 0, 1], [0, 1, 0]]
+
+
+def test_a_difference_is_captioned_by_both_names() -> None:
+    cat, dog = Target("logits", (1,), label="cat"), Target("logits", (2,), label="dog")
+    assert cat.caption == "cat · logits[1]"
+    assert Target("logits", (1,), label="cat", minus=dog).caption == "cat rather than dog · logits[1] - logits[2]"
+    assert Target("logits", (1,), minus=dog).caption == "logits[1] - logits[2]"
