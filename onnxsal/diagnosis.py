@@ -35,7 +35,7 @@ class Break:
         cause = CAUSES.get(self.node.op_type, "")
         if self.half:
             cause = cause or "half precision overflows"
-            remedy = "explain the model in float32"
+            remedy = "explain the model in float32 (--precision float32)"
         else:
             remedy = "explain an input without digital silence or exact zeros there (a little noise is enough)"
         return f"at {self.node} {what} is not finite{f' ({cause})' if cause else ''}: {remedy}"

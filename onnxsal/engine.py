@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,19 @@ IMPORTED, ORIGINAL = "torch", "onnxruntime"
 class Running:
     """An engine over a model.
 
-    ``original`` says that it runs the file itself, so that there is no import to be proved.
+    ``original`` says that it runs the file itself, so that there is no import to be proved; ``options`` how it was
+    opened.
     """
 
     engine: Any
     device: str
     original: bool
+    options: Mapping[str, Any]
 
 
-def open_engine(model: Model, method: Method, need: Need, name: str, device: str) -> Running:
+def open_engine(
+    model: Model, method: Method, need: Need, name: str, device: str, readings: Mapping[str, str] = {}
+) -> Running:
     """Return an engine over the model, made once a model.
 
     Args:
@@ -38,6 +42,7 @@ def open_engine(model: Model, method: Method, need: Need, name: str, device: str
         name: An engine's name, or ``auto``: methods that only call the score run the original file, unless there is an
             accelerator and the model can be imported; the others run the imported graph.
         device: A torch device, or ``auto``.
+        readings: How else than deployed the model is to be read (options of the engine): only an import can be.
 
     Raises:
         UsageError: no such engine or device, or the engine does not give what is needed.
@@ -46,13 +51,13 @@ def open_engine(model: Model, method: Method, need: Need, name: str, device: str
     chosen = choose_device(device)
     if name != "auto":
         entry = _fitting(name, need, method)
-        return _opened(model, entry, chosen if entry.gradient or device != "auto" else "cpu")
-    if need == "score" and chosen == "cpu":
+        return _opened(model, entry, chosen if entry.gradient or device != "auto" else "cpu", readings)
+    if need == "score" and chosen == "cpu" and not readings:
         return _opened(model, registry().get("engines", ORIGINAL), chosen)
     try:
-        return _opened(model, registry().get("engines", IMPORTED), chosen)
+        return _opened(model, registry().get("engines", IMPORTED), chosen, readings)
     except ImportFault as fault:
-        if need == "score" and device == "auto":
+        if need == "score" and device == "auto" and not readings:
             return _opened(model, registry().get("engines", ORIGINAL), "cpu")
         raise ImportFault(fault.what, where=fault.where, hint=_ways_out(fault.hint)) from fault
 
@@ -67,11 +72,19 @@ def _fitting(name: str, need: Need, method: Method) -> Engine:
     return engine
 
 
-def _opened(model: Model, entry: Engine, device: str) -> Running:
-    key = entry.name, device
+def _opened(model: Model, entry: Engine, device: str, readings: Mapping[str, str] = {}) -> Running:
+    for name, value in readings.items():
+        if name not in entry.options:
+            raise UsageError(
+                f"engine {entry.name!r} runs the file as it is deployed, not as {value!r}",
+                where=f"--{name}",
+                hint="use -e torch",
+            )
+    options = entry.check_options(dict(readings))
+    key = entry.name, device, *options.values()
     if key not in model.engines:
-        model.engines[key] = entry.open(model, device)
-    return Running(model.engines[key], device, original=not entry.gradient)
+        model.engines[key] = entry.open(model, device, **options)
+    return Running(model.engines[key], device, not entry.gradient, options)
 
 
 def _ways_out(hint: str | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,10 @@ import onnx
 from onnxsal.errors import ModelError, nearest
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.normalise import normalise
+from onnxsal.importer.precision import has_halves, raised
+from onnxsal.importer.quantised import rounds
 from onnxsal.importer.read import confined, read_proto
-from onnxsal.types import Port
+from onnxsal.types import Port, Precision, Quantized
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -53,9 +55,9 @@ class Model:
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self.external_files = sorted(_external_locations(proto))
         self.graph: Graph = normalise(proto, source.parent if isinstance(source, Path) else None)
-        self.engines: dict[tuple[str, str], Any] = {}
-        """The engines that were opened over the model, by name and device."""
-        self._modules: dict[str, fx.GraphModule] = {}
+        self.engines: dict[Hashable, Any] = {}
+        """The engines that were opened over the model, by name, device and options."""
+        self._modules: dict[tuple[str, Quantized, Precision], fx.GraphModule] = {}
 
     @property
     def name(self) -> str:
@@ -98,18 +100,38 @@ class Model:
         folder = self.source.parent
         return self.source.stat().st_size + sum((folder / f).stat().st_size for f in self.external_files)
 
-    def torch(self, device: str = "cpu") -> fx.GraphModule:
+    @cached_property
+    def is_quantised(self) -> bool:
+        """Whether a node of the graph rounds to few bits."""
+        return any(rounds(node) for node in self.graph.walk())
+
+    @cached_property
+    def is_half(self) -> bool:
+        """Whether anything in the graph is float16 or bfloat16."""
+        return has_halves(self.graph)
+
+    def torch(
+        self, device: str = "cpu", *, quantized: Quantized = "ste", precision: Precision = "native"
+    ) -> fx.GraphModule:
         """Return the imported graph on a device: inputs in order in, tuple of outputs in order out.
+
+        Args:
+            device: A torch device.
+            quantized: How a quantised model is read: ``ste`` computes what is deployed, gradients going straight
+                through the rounding; ``float`` leaves the rounding out, saturation stays.
+            precision: ``float32`` raises float16 and bfloat16, inputs and outputs included.
 
         Raises:
             ImportFault: an operator is not supported.
         """
         from onnxsal.importer.build import build
 
-        if device not in self._modules:
-            module = build(self.graph)
-            self._modules[device] = module if device == "cpu" else module.to(device)  # type: ignore[assignment]
-        return self._modules[device]
+        key = device, quantized if self.is_quantised else "ste", precision if self.is_half else "native"
+        if key not in self._modules:
+            graph = raised(self.graph) if key[2] == "float32" else self.graph
+            module = build(graph, rounding=key[1] == "ste")
+            self._modules[key] = module if device == "cpu" else module.to(device)  # type: ignore[assignment]
+        return self._modules[key]
 
     def session(
         self, *, optimised: bool = True, providers: list[str] | None = None, inner: Sequence[str] = ()

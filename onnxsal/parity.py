@@ -19,19 +19,24 @@ from torch import fx
 from onnxsal import cache
 from onnxsal.errors import InputError, ParityError
 from onnxsal.importer.graph import Graph
+from onnxsal.importer.precision import raised_tensor
 from onnxsal.importer.read import read_proto
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.model import Model
-from onnxsal.types import Dim, Feeds, Port
+from onnxsal.types import Dim, Port, Precision, Quantized
 
 TOLERANCES = {"float16": 1e-2, "bfloat16": 5e-2}
 DEFAULT_TOLERANCE = 1e-3
 """The largest distance from ONNX Runtime, as a part of an output's scale, that is taken for rounding."""
 
 ROUNDING_TOLERANCE = 3e-2
-ROUNDING = ("QuantizeLinear", "DynamicQuantize", "QLinear")
-"""Operators that round to 8 bits. One number in ten thousand lies so near the middle between two steps that a float's
-last bit decides where it goes; a step is 1/255 of the range, and moves everything behind it."""
+"""The same for models that round to 8 bits. One number in ten thousand lies so near the middle between two steps that a
+float's last bit decides where it goes; a step is 1/255 of the range, and moves everything behind it."""
+
+FLOAT_TOLERANCE = 0.25
+"""The same for a quantised model that is read as if it were not: what rounding did to the answer is in it."""
+
+ACCEPTING = "--tolerance accepts a larger distance, --no-verify explains the imported graph all the same"
 
 NUDGES = 3
 """How often an input is moved by its last bit, to see how far ONNX Runtime's own answer moves with it."""
@@ -80,6 +85,8 @@ class Parity:
     tolerance: float
     first: Divergence | None = None
     cached: bool = False
+    quantized: Quantized = "ste"
+    """How the imported graph was read: without rounding it is another model, near the deployed one."""
 
     @property
     def ok(self) -> bool:
@@ -91,8 +98,12 @@ class Parity:
         """The figures as plain values."""
         return {"ok": self.ok, **asdict(self)}
 
-    def require(self, where: str) -> None:
+    def require(self, where: str, remedy: str = "") -> None:
         """Refuse to go on with another model than was deployed.
+
+        Args:
+            where: The model's name.
+            remedy: What may help, beside accepting the distance.
 
         Raises:
             ParityError: an output differs; the message names the first node that does.
@@ -101,11 +112,12 @@ class Parity:
             return
         worst = max((o for o in self.outputs if not o.ok), key=lambda o: o.max_rel)
         culprit = f"; the first to differ is {self.first}" if self.first else ""
+        reading = "read without its rounding, " if self.quantized == "float" else ""
         raise ParityError(
-            f"output {worst.name!r} differs from ONNX Runtime by {worst.max_rel:.3g} of its scale "
+            f"{reading}output {worst.name!r} differs from ONNX Runtime by {worst.max_rel:.3g} of its scale "
             f"(accepted: {self.tolerance:g}){culprit}",
             where=where,
-            hint="--tolerance accepts a larger distance, --no-verify explains the imported graph all the same",
+            hint="; ".join(filter(None, (remedy, ACCEPTING))),
         )
 
 
@@ -116,6 +128,8 @@ def verify(
     device: str = "cpu",
     tolerance: float | None = None,
     seed: int = 0,
+    quantized: Quantized = "ste",
+    precision: Precision = "native",
 ) -> Parity:
     """Compare the imported graph with ONNX Runtime on the same input.
 
@@ -125,17 +139,20 @@ def verify(
         device: The torch device of the imported graph.
         tolerance: The largest accepted distance as a part of an output's scale; 1e-3, more for half precision.
         seed: Seeds the drawn input.
+        quantized: How a quantised model is read, as for `Model.torch`.
+        precision: Whether half precision is raised, as for `Model.torch`.
 
     Raises:
         ImportFault: the model cannot be imported.
         InputError: no input could be drawn that ONNX Runtime accepts.
     """
     arrays = {n: to_host(v) for n, v in feeds.items()} if feeds is not None else draw(model, seed)
-    tolerance = default_tolerance(model) if tolerance is None else tolerance
+    tolerance = default_tolerance(model, quantized) if tolerance is None else tolerance
+    module = model.torch(device, quantized=quantized, precision=precision)
     names = [port.name for port in model.outputs]
     expected = model.session(optimised=False).run(names, arrays)
     optimised = model.session(optimised=True).run(names, arrays)
-    got = run_torch(model, arrays, device)
+    got = _run(module, _arguments(model, arrays, device, precision))
     outputs = tuple(
         _compare(name, g, e, o, tolerance) for name, g, e, o in zip(names, got, expected, optimised, strict=True)
     )
@@ -144,20 +161,33 @@ def verify(
         outputs = tuple(
             replace(o, own_rel=moved, ok=o.ok or o.max_rel <= moved) for o, moved in zip(outputs, own, strict=True)
         )
-    parity = Parity(outputs, tolerance)
-    return parity if parity.ok else Parity(outputs, tolerance, first_divergence(model, arrays, device, tolerance))
+    parity = Parity(outputs, tolerance, quantized=quantized)
+    if parity.ok or quantized == "float":  # without rounding every node differs
+        return parity
+    values = _torch_values(module, _arguments(model, arrays, device, precision))
+    return Parity(outputs, tolerance, first_divergence(model, arrays, values, tolerance))
 
 
-def verify_once(model: Model, feeds: Feeds, *, device: str, tolerance: float | None) -> Parity:
+def verify_once(
+    model: Model,
+    feeds: Mapping[str, Any],
+    *,
+    device: str,
+    tolerance: float | None,
+    quantized: Quantized = "ste",
+    precision: Precision = "native",
+) -> Parity:
     """Return `verify`'s answer, from the cache where this model was seen before by these versions."""
     import onnxruntime
 
     import onnxsal
 
-    wanted = default_tolerance(model) if tolerance is None else tolerance
+    wanted = default_tolerance(model, quantized) if tolerance is None else tolerance
     key = (
         model.sha256,
         device.partition(":")[0],
+        quantized,
+        precision,
         repr(wanted),
         onnxsal.__version__,
         torch.__version__,
@@ -165,17 +195,26 @@ def verify_once(model: Model, feeds: Feeds, *, device: str, tolerance: float | N
     )
     known = cache.read("parity", key)
     if known:
-        return Parity(tuple(OutputParity(**o) for o in known), wanted, cached=True)
-    parity = verify(model, feeds, device=device, tolerance=wanted)
+        return Parity(tuple(OutputParity(**o) for o in known), wanted, cached=True, quantized=quantized)
+    parity = verify(model, feeds, device=device, tolerance=wanted, quantized=quantized, precision=precision)
     if parity.ok:  # a mismatch is looked at again each time, so that its culprit can be named
         cache.write("parity", key, [asdict(o) for o in parity.outputs])
     return parity
 
 
-def default_tolerance(model: Model) -> float:
+def remedy(model: Model, quantized: Quantized, precision: Precision) -> str:
+    """Return another reading of the model that may be nearer to what is deployed, or nothing."""
+    if model.is_quantised and quantized == "float":
+        return "--quantized ste explains what is deployed"
+    if model.is_half and precision == "native":
+        return "--precision float32 computes in float32, as ONNX Runtime does between many nodes of such a model"
+    return ""
+
+
+def default_tolerance(model: Model, quantized: Quantized = "ste") -> float:
     """Return the distance that the model's narrowest floating-point type, or its rounding to 8 bits, explains."""
-    if any(node.op_type.startswith(ROUNDING) for node in model.graph.walk()):
-        return ROUNDING_TOLERANCE
+    if model.is_quantised:
+        return FLOAT_TOLERANCE if quantized == "float" else ROUNDING_TOLERANCE
     kinds = {array.dtype.name for array in model.graph.constants.values()} | {p.dtype for p in model.inputs}
     return max((TOLERANCES.get(kind, DEFAULT_TOLERANCE) for kind in kinds), default=DEFAULT_TOLERANCE)
 
@@ -204,15 +243,16 @@ def _nudged(arrays: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray
     return nudged
 
 
-def run_torch(model: Model, arrays: Mapping[str, np.ndarray], device: str) -> list[Any]:
+def _run(module: fx.GraphModule, arguments: Sequence[Any]) -> list[Any]:
     """Return the imported graph's outputs as host values."""
     with torch.no_grad():
-        answers = model.torch(device)(*_arguments(model, arrays, device))
-    return [_to_host(answer) for answer in answers]
+        return [_to_host(answer) for answer in module(*arguments)]
 
 
-def _arguments(model: Model, arrays: Mapping[str, np.ndarray], device: str) -> list[Any]:
+def _arguments(model: Model, arrays: Mapping[str, np.ndarray], device: str, precision: Precision) -> list[Any]:
     values = [as_tensor(arrays[port.name]) for port in model.inputs]
+    if precision == "float32":
+        values = [raised_tensor(value) for value in values]
     return [v.to(device) if isinstance(v, torch.Tensor) else v for v in values]
 
 
@@ -265,11 +305,18 @@ def _float_distance(got: np.ndarray, expected: np.ndarray) -> tuple[float, float
 
 
 def first_divergence(
-    model: Model, arrays: Mapping[str, np.ndarray], device: str, tolerance: float
+    model: Model, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], tolerance: float
 ) -> Divergence | None:
-    """Return the first node of the main graph whose output differs though its inputs agree."""
+    """Return the first node of the main graph whose output differs though its inputs agree.
+
+    Args:
+        model: The model.
+        arrays: What it was fed.
+        values: The imported graph's values by their ONNX names.
+        tolerance: The largest accepted distance as a part of a value's scale.
+    """
     read = {name for node in model.graph.walk() for name in node.inputs} | {port.name for port in model.outputs}
-    ours = {name: value for name, value in _torch_values(model, arrays, device).items() if name in read}
+    ours = {name: value for name, value in values.items() if name in read}
     theirs = _runtime_values(model, arrays, [o for node in model.graph.nodes for o in node.outputs if o in ours])
     wrong: set[str] = set()
     for node in model.graph.nodes:
@@ -301,10 +348,10 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def _torch_values(model: Model, arrays: Mapping[str, np.ndarray], device: str) -> dict[str, Any]:
-    recorder = _Recorder(model.torch(device))
+def _torch_values(module: fx.GraphModule, arguments: Sequence[Any]) -> dict[str, Any]:
+    recorder = _Recorder(module)
     with torch.no_grad():
-        recorder.run(*_arguments(model, arrays, device))
+        recorder.run(*arguments)
     return recorder.values
 
 

@@ -20,17 +20,18 @@ from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
 from onnxsal.engine import Running, open_engine, without_gradients
 from onnxsal.errors import InputError, OnnxsalError, PluginError, UsageError, nearest
+from onnxsal.importer.precision import raised_tensor
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.inputs import check_feeds
 from onnxsal.inspection import gradient_reach
 from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
 from onnxsal.options import Choice, choose
-from onnxsal.parity import Parity, verify_once
+from onnxsal.parity import Parity, remedy, verify_once
 from onnxsal.plugins import OURS, Provider
 from onnxsal.score import BoundScore
 from onnxsal.target import Answers, ask, output_of
-from onnxsal.types import Attribution, Feeds, Provenance, Request, Target, TargetSpec
+from onnxsal.types import Attribution, Feeds, Precision, Provenance, Quantized, Request, Target, TargetSpec
 
 
 def explain(
@@ -48,6 +49,8 @@ def explain(
     tolerance: float | None = None,
     allow_nan: bool = False,
     pre_softmax: bool = False,
+    quantized: Quantized = "ste",
+    precision: Precision = "native",
     **options: Any,
 ) -> Attribution:
     """Explain one answer of a model: how much each part of each input speaks for it.
@@ -68,6 +71,9 @@ def explain(
         tolerance: The largest accepted distance from ONNX Runtime, as a part of an output's scale.
         allow_nan: Whether inputs may hold NaN and infinities, for models that are meant to take them.
         pre_softmax: Whether to explain the numbers before an output's final softmax in its place.
+        quantized: How a quantised model is read: ``ste`` computes what is deployed, gradients going straight through
+            the rounding; ``float`` leaves the rounding out.
+        precision: ``native`` computes in the model's own types, ``float32`` raises float16 and bfloat16.
         **options: The method's own options.
 
     Returns:
@@ -92,6 +98,8 @@ def explain(
         tolerance=tolerance,
         allow_nan=allow_nan,
         pre_softmax=pre_softmax,
+        quantized=quantized,
+        precision=precision,
     )
     return run(model if isinstance(model, Model) else load(model), feeds, request)
 
@@ -184,9 +192,9 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     choose_device(request.device)
     explained = _explained(model, method.needs, request.inputs)
     arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
-    running = open_engine(model, method, method.needs, request.engine, request.device)
-    tensors = {name: _placed(array, running.device) for name, array in arrays.items()}
-    parity = None if running.original else _verified(model, tensors, running.device, request)
+    running = open_engine(model, method, method.needs, request.engine, request.device, _readings(request))
+    tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
+    parity = None if running.original else _verified(model, arrays, running.device, request)
     with torch.no_grad():
         run_for = partial(running.engine.run, tensors)
         answers = ask(run_for, model.graph, request.target, pre_softmax=request.pre_softmax)
@@ -213,17 +221,33 @@ def _features(model: Model, plan: Plan) -> tuple[str, ...]:
     return tuple(names) if any(shape[1] == len(names) for shape in tables) else ()
 
 
-def _placed(array: np.ndarray, device: str) -> Any:
-    value = as_tensor(array)
+def _placed(array: np.ndarray, device: str, precision: Precision) -> Any:
+    value = raised_tensor(as_tensor(array)) if precision == "float32" else as_tensor(array)
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _verified(model: Model, feeds: Feeds, device: str, request: Request) -> Parity | None:
+def _verified(model: Model, feeds: Mapping[str, Any], device: str, request: Request) -> Parity | None:
+    """Return how far what is explained is from what is deployed; a reading without rounding rests on one with it."""
     if not request.verify:
         return None
-    parity = verify_once(model, feeds, device=device, tolerance=request.tolerance)
-    parity.require(model.name)
+    readings: list[Quantized] = ["ste", "float"] if request.quantized == "float" and model.is_quantised else ["ste"]
+    for quantized in readings:
+        parity = verify_once(
+            model,
+            feeds,
+            device=device,
+            tolerance=request.tolerance,
+            quantized=quantized,
+            precision=request.precision,
+        )
+        parity.require(model.name, remedy(model, quantized, request.precision))
     return parity
+
+
+def _readings(request: Request) -> dict[str, str]:
+    """Return how the model is to be read, where that is asked for."""
+    asked = {"quantized": request.quantized, "precision": request.precision}
+    return {name: value for name, value in asked.items() if value != getattr(Request, name)}
 
 
 def _explained(model: Model, need: entries.Need, wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -294,7 +318,7 @@ def _attribution(found: Explained) -> Attribution:
         target=tuple(score.targets),
         method=plan.method.name,
         options=plan.choice.facts,
-        provenance=replace(_UNFINISHED, notes=tuple(_notes(plan, score, number, arrays))),
+        provenance=replace(_UNFINISHED, notes=(*_reading_notes(plan), *_notes(plan, score, number, arrays))),
         parity=plan.parity.meta if plan.parity else None,
         completeness=_completeness(plan, score, number, found.values, found.arguments),
     )
@@ -361,7 +385,21 @@ def _provenance(model: Model, plan: Plan, result: Attribution, seconds: float) -
         versions=_versions(plan.provider),
         seconds=round(seconds, 4),
         notes=result.provenance.notes,
+        quantized=plan.running.options.get("quantized") if model.is_quantised else None,
+        precision=plan.running.options.get("precision") if model.is_half else None,
     )
+
+
+def _reading_notes(plan: Plan) -> Iterator[str]:
+    """Say how far from the deployed answer a quantised model is that is read without its rounding."""
+    if plan.running.options.get("quantized") != "float" or not plan.model.is_quantised:
+        return
+    what = "the quantised model is read without its rounding"
+    if plan.parity is None:
+        yield f"{what}; how far that is from the deployed answer was not looked at (--no-verify)"
+        return
+    worst = max(plan.parity.outputs, key=lambda output: output.max_rel)
+    yield f"{what}: output {worst.name!r} was up to {worst.max_rel:.2g} of its scale from the deployed answer"
 
 
 def _notes(plan: Plan, score: BoundScore, number: Tensor, values: Mapping[str, np.ndarray]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,12 @@ Dim: TypeAlias = "int | str | None"
 
 Feeds: TypeAlias = "dict[str, Tensor]"
 """Inputs by their ONNX names; dim 0 counts the examples."""
+
+Quantized: TypeAlias = Literal["ste", "float"]
+"""How a quantised model is read: as deployed, with gradients straight through the rounding, or without rounding."""
+
+Precision: TypeAlias = Literal["native", "float32"]
+"""Whether float16 and bfloat16 stay, or are raised to float32."""
 
 SCHEMA = 1
 """The version of the metadata that formats write."""
@@ -221,6 +227,8 @@ class Request:
     """Whether inputs may hold NaN and infinities."""
     pre_softmax: bool = False
     """Whether to explain the numbers before an output's final softmax in its place."""
+    quantized: Quantized = "ste"
+    precision: Precision = "native"
 
 
 @dataclass(frozen=True)
@@ -239,6 +247,10 @@ class Provenance:
     versions: Mapping[str, str]
     seconds: float
     notes: Sequence[str] = ()
+    quantized: Quantized | None = None
+    """How a quantised model was read; None where it is not quantised, or not read but run as it is."""
+    precision: Precision | None = None
+    """Whether a model in half precision was raised; None where it is in none, or not read but run as it is."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,25 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help=help)(function)
 
 
+def reading_options(function: Function) -> Function:
+    """Add how the model is read to a command."""
+    quantized = option(
+        "--quantized",
+        type=click.Choice(["ste", "float"]),
+        default="ste",
+        show_default=True,
+        help="A quantised model as it is deployed, gradients going straight through the rounding, or without rounding.",
+    )
+    precision = option(
+        "--precision",
+        type=click.Choice(["native", "float32"]),
+        default="native",
+        show_default=True,
+        help="A model in half precision as it is, or raised to float32.",
+    )
+    return quantized(precision(function))
+
+
 def config_option(tables: Mapping[str, str] = {}) -> Callable[[Function], Function]:
     """Add ``--config`` to a command; ``tables`` says which of its tables fill which KEY=VALUE parameters."""
 

@@ -20,6 +20,7 @@ from onnxsal.cli._options import (
     model_of,
     option,
     pairs,
+    reading_options,
     sources,
     targets_of,
 )
@@ -78,6 +79,7 @@ DEFAULT_METHOD = "saliency"
     type=click.FloatRange(min=0),
     help="The distance from ONNX Runtime that is accepted, as a part of an output's scale.",
 )
+@reading_options
 @option("--allow-nan", is_flag=True, help="Take inputs that hold NaN or infinities, for models that are meant to.")
 @option(
     "--pre-softmax", is_flag=True, help="Explain the numbers before the output's final softmax (or sigmoid) instead."
@@ -172,6 +174,8 @@ def _request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
         tolerance=given["tolerance"],
         allow_nan=given["allow_nan"],
         pre_softmax=given["pre_softmax"],
+        quantized=given["quantized"],
+        precision=given["precision"],
     )
 
 

@@ -17,6 +17,7 @@ from onnxsal.cli._options import (
     model_of,
     option,
     pairs,
+    reading_options,
     sources,
 )
 from onnxsal.errors import ParityError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @option("--tolerance", type=click.FloatRange(min=0), help="The accepted distance, as a part of an output's scale.")
 @option("--preset", metavar="NAME", help="How pictures are prepared; see `onnxsal list presets`.")
 @option("--set-input", "settings", type=Pair(), multiple=True, metavar="KEY=VALUE", help="A setting of the reader.")
+@reading_options
 @option("--seed", type=int, default=0, show_default=True, help="Seeds the input that is drawn where none is given.")
 @json_option
 @config_option({"set-input": "set-input"})
@@ -44,7 +46,7 @@ def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) 
 
     Without INPUT one is drawn that fits. The exit code is 6 where an output differs by more than the tolerance; the
     first node that differs is then named. The column "optimised" says how far ONNX Runtime's optimised run is from its
-    plain one.
+    plain one. A quantised model that is read without its rounding (--quantized float) is given a wider tolerance.
     """
     from onnxsal import parity
     from onnxsal.device import choose_device
@@ -57,13 +59,21 @@ def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) 
     opened = model_of(model)
     messages.detail(f"read {opened.name}")
     feeds = _feeds(ctx, opened, files, given) if files else None
-    found = parity.verify(opened, feeds, device=device, tolerance=given["tolerance"], seed=given["seed"])
+    found = parity.verify(
+        opened,
+        feeds,
+        device=device,
+        tolerance=given["tolerance"],
+        seed=given["seed"],
+        quantized=given["quantized"],
+        precision=given["precision"],
+    )
     messages.detail("compared")
     if given["as_json"]:
         click.echo(json.dumps({"model": opened.name, "sha256": opened.sha256, "device": device, **_plain(found.meta)}))
     else:
         _show(found)
-    _require(found, opened.name)
+    _require(found, opened.name, parity.remedy(opened, given["quantized"], given["precision"]))
 
 
 def _feeds(ctx: click.Context, model: Model, files: Any, given: Any) -> Any:
@@ -102,9 +112,10 @@ def _show(found: Parity) -> None:
         _tables.put(f"the first to differ is {found.first}")
 
 
-def _require(found: Parity, where: str) -> None:
+def _require(found: Parity, where: str, remedy: str) -> None:
     try:
         found.require(where)
     except ParityError as error:
-        error.hint = "--tolerance accepts a larger distance; please report the node with the model, or a part of it"
+        report = "please report the node with the model, or a part of it"
+        error.hint = f"--tolerance accepts a larger distance; {remedy or report}"
         raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxsal.entries import Engine
 from onnxsal.hookspecs import hookimpl
-from onnxsal.types import Feeds
+from onnxsal.types import Feeds, Precision, Quantized
 
 if TYPE_CHECKING:
     from torch import Tensor, fx
@@ -20,11 +20,13 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, model: Model, device: str) -> None:
+    def __init__(
+        self, model: Model, device: str, *, quantized: Quantized = "ste", precision: Precision = "native"
+    ) -> None:
         self.device = device
         self.inputs = [port.name for port in model.inputs]
         self.outputs = [port.name for port in model.outputs]
-        self.module = model.torch(device)
+        self.module = model.torch(device, quantized=quantized, precision=precision)
         self._sections: dict[tuple[tuple[str, ...], ...], fx.GraphModule] = {}
 
     def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
@@ -116,9 +118,17 @@ def _gradients(total: Tensor, points: Feeds) -> Feeds:
     return {name: found.get(name, torch.zeros_like(point)).detach() for name, point in points.items()}
 
 
-def open_torch(model: Model, device: str) -> TorchEngine:
-    """The imported graph and autograd, on any torch device."""
-    return TorchEngine(model, device)
+def open_torch(
+    model: Model, device: str, *, quantized: Quantized = "ste", precision: Precision = "native"
+) -> TorchEngine:
+    """The imported graph and autograd, on any torch device.
+
+    Args:
+        quantized: ste computes what a quantised model is deployed to, gradients going straight through the rounding;
+            float leaves the rounding out.
+        precision: native computes in the model's own types; float32 raises float16 and bfloat16.
+    """
+    return TorchEngine(model, device, quantized=quantized, precision=precision)
 
 
 @hookimpl

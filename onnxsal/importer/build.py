@@ -21,10 +21,11 @@ from torch import Tensor, fx, nn
 from onnxsal.errors import ImportFault, OnnxsalError
 from onnxsal.importer.bridge import Converter
 from onnxsal.importer.dtypes import TORCH_LACKS, numpy_dtype
+from onnxsal.importer.fold import fold
 from onnxsal.importer.graph import Graph, Node
 from onnxsal.importer.lookup import Lookup, default_lookup
 from onnxsal.importer.operator import Operator
-from onnxsal.importer.quantised import accepts, moves_on, store
+from onnxsal.importer.quantised import accepts, moves_on, store, unrounded
 from onnxsal.importer.values import as_tensor, is_text, to_parameter
 
 MEANINGLESS = frozenset({"consumed_inputs"})
@@ -34,27 +35,35 @@ HOST_CONSTANT_SIZE = 256
 """Constants up to this many elements may live on the host, where only the arithmetic of shapes meets them."""
 
 
-def build(graph: Graph, lookup: Lookup | None = None) -> fx.GraphModule:
+def build(graph: Graph, lookup: Lookup | None = None, *, rounding: bool = True) -> fx.GraphModule:
     """Return a module that takes the graph's inputs in order and returns the tuple of its outputs in order.
 
     Every fx node carries the ONNX value names it stands for in ``meta["onnx_outputs"]``, its node in ``meta["onnx"]``.
+
+    Args:
+        graph: The graph.
+        lookup: Who serves its operators; the default one where None.
+        rounding: False reads a quantised graph as if it were not: nothing is rounded to few bits.
 
     Raises:
         ImportFault: an operator is missing, or cannot be built as the node asks.
     """
     lookup = lookup or default_lookup()
     lookup.check(graph)
-    module = _Builder(graph, lookup, {}).build()
+    module = _Builder(graph, lookup, {}, rounding).build()
     return module.eval().requires_grad_(False)
 
 
 class _Builder:
     """Builds one graph; sub-graphs get builders of their own that share the parameters."""
 
-    def __init__(self, graph: Graph, lookup: Lookup, parameters: dict[int, nn.Parameter | Tensor]) -> None:
-        self.source = graph
+    def __init__(
+        self, graph: Graph, lookup: Lookup, parameters: dict[int, nn.Parameter | Tensor], rounding: bool
+    ) -> None:
+        self.source = fold(graph, lookup)
         self.lookup = lookup
         self.parameters = parameters
+        self.rounding = rounding
         self.fx = fx.Graph()
         self.root = nn.Module()
         self.values: dict[str, fx.Node] = {}
@@ -88,7 +97,7 @@ class _Builder:
         known = {n: constants[n] for n in graph.captures() if n in constants and n not in self.values}
         graph = replace(graph, constants={**graph.constants, **known})
         captured = graph.captures()
-        builder = _Builder(graph, self.lookup, self.parameters)
+        builder = _Builder(graph, self.lookup, self.parameters, self.rounding)
         builder.tensors |= self.tensors.intersection(captured)
         module = builder.build(captured)
         module.meta["onnx_ports"] = graph.outputs  # what a loop that never runs has to give
@@ -162,6 +171,8 @@ class _Builder:
         self._carry_on(node, keywords.get("stored"))
         settled = tensors and all(self._is_settled(name, operator.wants_host(i)) for i, name in enumerate(node.inputs))
         target = operator.function if settled else operator
+        if not self.rounding:
+            target = unrounded(node, target)
         return self.fx.create_node("call_function", target, arguments, keywords, _identifier(node.name))
 
     def _stored_type(self, node: Node, operator: Operator) -> str | None:

@@ -4,10 +4,15 @@ A torch integer has no gradient. What QuantizeLinear and its kin make is therefo
 exactly the numbers the file would store in an integer (or an 8-bit float). Operators that only move elements hand it
 on; any other consumer, and a graph output, gets it in the file's type (`store`). Rounding passes gradients straight
 through inside the representable range, and none outside it.
+
+A graph can also be read as if it were not quantised (`Unrounded`): nothing is rounded then, but what lies outside the
+representable range still saturates, for quantisers leave the clipping of a ReLU to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import ml_dtypes
@@ -27,6 +32,12 @@ MOVES = frozenset(
     }
 )
 """Operators of the standard domain that hand elements on as they are, so that carried numbers stay what they are."""
+
+ROUNDING = ("QuantizeLinear", "DynamicQuantize", "QLinear", "QGemm")
+"""Operators that round to few bits, by how their names begin."""
+
+SUMMING = ("MatMulInteger", "ConvInteger")
+"""Operators that sum products of what was rounded."""
 
 FLOATS = {
     name: to_tensor(np.zeros(0, getattr(ml_dtypes, name))).dtype
@@ -49,6 +60,36 @@ def moves_on(node: Node) -> bool:
     return (node.op_type in MOVES and not node.domain) or node.op_type == "NhwcMaxPool"
 
 
+def rounds(node: Node) -> bool:
+    """Say whether a node rounds to few bits."""
+    return node.op_type.startswith(ROUNDING)
+
+
+_rounding: ContextVar[bool] = ContextVar("rounding", default=True)
+
+
+class Unrounded:
+    """An operator's function, called as if the numbers were not rounded to few bits."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        # what torch.fx asks of a call target
+        self.__name__ = self.__qualname__ = f"{function.__name__}_unrounded"
+        self.__module__ = function.__module__
+
+    def __call__(self, *inputs: Any, **attributes: Any) -> Any:
+        before = _rounding.set(False)
+        try:
+            return self.function(*inputs, **attributes)
+        finally:
+            _rounding.reset(before)
+
+
+def unrounded(node: Node, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what computes a node's function without rounding; other nodes' functions as they are."""
+    return Unrounded(function) if node.op_type.startswith(ROUNDING + SUMMING) else function
+
+
 def _is_float(element: Any) -> bool:
     is_number = isinstance(element, int) and element != TensorProto.STRING
     return is_number and torch_dtype(element) in {torch.float32, torch.float64, *HALVES}
@@ -64,7 +105,9 @@ def limits(stored: str) -> tuple[float, float]:
 def store(carried: Tensor, stored: str) -> Tensor:
     """Return carried numbers in the type the file stores them in."""
     dtype = np.dtype(getattr(ml_dtypes, stored, stored))
-    return carried.detach().to(to_tensor(np.zeros(0, dtype)).dtype)
+    kind = to_tensor(np.zeros(0, dtype)).dtype
+    whole = carried.detach() if kind.is_floating_point else carried.detach().round()  # where nothing was rounded yet
+    return whole.to(kind)
 
 
 def load(x: Tensor) -> Tensor:
@@ -74,9 +117,22 @@ def load(x: Tensor) -> Tensor:
     return x.to(torch.float64 if x.dtype in {torch.int32, torch.int64} else torch.float32)
 
 
-def quantise(scaled: Tensor, zero_point: Tensor | None, stored: str, saturate: bool = True) -> Tensor:
-    """Round scaled numbers to those a type holds, carried; gradients go straight through inside its range."""
+def quantise(
+    scaled: Tensor, zero_point: Tensor | None, stored: str, saturate: bool = True, fitted: bool = False
+) -> Tensor:
+    """Round scaled numbers to those a type holds, carried; gradients go straight through inside its range.
+
+    Args:
+        scaled: What is rounded, divided by its scale.
+        zero_point: What is added afterwards.
+        stored: The type's name.
+        saturate: Whether what an 8-bit float cannot hold becomes the largest that it can; integers always saturate.
+        fitted: Whether the scale was made for these very numbers, so that only rounding takes one out of the range.
+    """
     low, high = limits(stored)
+    if not _rounding.get():
+        shifted = scaled if zero_point is None else scaled + zero_point.to(scaled)
+        return shifted if fitted or ("float" in stored and not saturate) else shifted.clamp(low, high)
     if "float" in stored:
         return _RoundFloat.apply(scaled, stored, high, saturate)
     shift = torch.zeros((), dtype=scaled.dtype, device=scaled.device) if zero_point is None else zero_point.to(scaled)
@@ -145,6 +201,12 @@ def spread(value: Tensor, like: Tensor, axis: int, block_size: int = 0) -> Tenso
 
 
 def exact(terms: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return tensors of 8-bit differences in a float type in which a sum of that many products is exact."""
-    wide = torch.float32 if isinstance(terms, int) and terms * 255 * 255 < EXACT_SUM else torch.float64
-    return tuple(t.to(torch.promote_types(t.dtype, wide)) for t in tensors)
+    """Return tensors of 8-bit differences in a float type in which a sum of that many products is exact.
+
+    Where nothing is rounded no sum is exact, and float32 does.
+    """
+    small = not _rounding.get() or (isinstance(terms, int) and terms * 255 * 255 < EXACT_SUM)
+    wide = torch.float32 if small else torch.float64
+    for tensor in tensors:
+        wide = torch.promote_types(wide, tensor.dtype)
+    return tuple(t.to(wide) for t in tensors)

@@ -139,8 +139,8 @@ def dynamic_quantize_linear(x: Tensor, *, stored: str | None = "uint8") -> tuple
     low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
     scale = (high - low) / 255
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)
-    zero_point = quantise(-low / scale, None, "uint8").detach()
-    return quantise(x / scale, zero_point, "uint8"), scale, zero_point.to(torch.uint8)
+    zero_point = (-low / scale).detach().round().clamp(0, 255)
+    return quantise(x / scale, zero_point, "uint8", fitted=True), scale, zero_point.to(torch.uint8)
 
 
 @op("QLinearConv", since=10)
