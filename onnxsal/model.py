@@ -57,6 +57,8 @@ class Model:
         self.graph: Graph = normalise(proto, source.parent if isinstance(source, Path) else None)
         self.engines: dict[Hashable, Any] = {}
         """The engines that were opened over the model, by name, device and options."""
+        self.proofs: dict[Hashable, Any] = {}
+        """How far the import was found to be from ONNX Runtime (`onnxsal.parity`), by all that decides it."""
         self._modules: dict[tuple[str, Quantized, Precision], fx.GraphModule] = {}
 
     @property

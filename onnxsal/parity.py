@@ -178,6 +178,23 @@ def verify_once(
     precision: Precision = "native",
 ) -> Parity:
     """Return `verify`'s answer, from the cache where this model was seen before by these versions."""
+    asked = device, tolerance, quantized, precision
+    if asked in model.proofs:
+        return model.proofs[asked]  # type: ignore[no-any-return]
+    parity = _verify_once(model, feeds, device, tolerance, quantized, precision)
+    if parity.ok:
+        model.proofs[asked] = replace(parity, cached=True)
+    return parity
+
+
+def _verify_once(
+    model: Model,
+    feeds: Mapping[str, Any],
+    device: str,
+    tolerance: float | None,
+    quantized: Quantized,
+    precision: Precision,
+) -> Parity:
     import onnxruntime
 
     import onnxsal

@@ -6,8 +6,8 @@ import hashlib
 import importlib.metadata
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from onnxsal import entries
-from onnxsal.batching import batched_inputs, counts_examples
+from onnxsal.batching import batched_inputs, counts_examples, first_rows, in_parts
 from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
 from onnxsal.engine import Running, open_engine, without_gradients
@@ -29,7 +29,7 @@ from onnxsal.model import Model, load
 from onnxsal.options import Choice, choose
 from onnxsal.parity import Parity, remedy, verify_once
 from onnxsal.plugins import OURS, Provider
-from onnxsal.score import BoundScore
+from onnxsal.score import BoundScore, Known, Recorded
 from onnxsal.target import Answers, ask, output_of
 from onnxsal.types import Attribution, Feeds, Precision, Provenance, Quantized, Request, Target, TargetSpec
 
@@ -158,6 +158,7 @@ class Plan:
     running: Running
     feeds: Feeds
     answers: Answers
+    known: Known
     parity: Parity | None
     explained: tuple[str, ...]
     examples: int
@@ -195,9 +196,8 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     running = open_engine(model, method, method.needs, request.engine, request.device, _readings(request))
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, arrays, running.device, request)
-    with torch.no_grad():
-        run_for = partial(running.engine.run, tensors)
-        answers = ask(run_for, model.graph, request.target, pre_softmax=request.pre_softmax)
+    first = _FirstRun(model, running, method, tensors, explained)
+    answers = ask(first, model.graph, request.target, pre_softmax=request.pre_softmax)
     stacked = counts_examples(tensors, explained, answers.values[output_of(request.target, answers.values)])
     return Plan(
         model=model,
@@ -206,12 +206,62 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
         running=running,
         feeds=tensors,
         answers=answers,
+        known=first.known,
         parity=parity,
         explained=explained,
         examples=tensors[explained[0]].shape[0] if stacked else 1,
         stacked=stacked,
         batched=batched_inputs(model.inputs, tensors, explained) if stacked else frozenset(),
     )
+
+
+@dataclass
+class _FirstRun:
+    """Runs the call, a large one in parts; for a method that takes gradients the way back is kept open."""
+
+    model: Model
+    running: Running
+    method: entries.Method
+    feeds: Feeds
+    explained: Sequence[str]
+    known: Known = field(default_factory=lambda: Known({}))
+
+    def __call__(self, wanted: Sequence[str]) -> Feeds:
+        """Return values of the graph by name."""
+        engine = self.running.engine
+        inputs = {name: self.feeds[name] for name in self.explained}
+        rows = max(value.shape[0] if value.ndim else 1 for value in inputs.values())
+        room = engine.rows_at_once(inputs) if hasattr(engine, "rows_at_once") else first_rows(inputs, engine.device)
+        record = self._recorded(wanted) if rows <= room else None
+        parts = self._in_parts(wanted, room) if rows > room else None
+        if record is not None:
+            self.known = Known(record.outputs, record)
+        else:
+            self.known = Known(self._run(self.feeds, wanted) if parts is None else parts)
+        return self.known.outputs
+
+    def _recorded(self, wanted: Sequence[str]) -> Recorded | None:
+        """Return the run with the way back kept open; None where nobody asks for that, or memory runs out."""
+        if self.method.needs != "gradient" or not hasattr(self.running.engine, "record"):
+            return None
+        try:
+            return self.running.engine.record(self.feeds, self.explained, wanted)  # type: ignore[no-any-return]
+        except (torch.OutOfMemoryError, MemoryError):
+            return None
+
+    def _run(self, feeds: Feeds, wanted: Sequence[str]) -> Feeds:
+        with torch.no_grad():
+            return self.running.engine.run(feeds, wanted)  # type: ignore[no-any-return]
+
+    def _in_parts(self, wanted: Sequence[str], size: int) -> Feeds | None:
+        """Return the answers to a few rows at a time; None where the model does not take or give rows so."""
+        if len({self.feeds[name].shape[:1] for name in self.explained}) != 1:
+            return None
+        stacked = [*self.explained, *batched_inputs(self.model.inputs, self.feeds, self.explained)]
+        try:
+            return in_parts(lambda feeds: self._run(feeds, wanted), self.feeds, stacked, size)
+        except Exception:  # whatever a model does with a batch it was not exported for
+            return None
 
 
 def _features(model: Model, plan: Plan) -> tuple[str, ...]:
@@ -286,6 +336,7 @@ def score_of(plan: Plan, targets: Sequence[Target]) -> BoundScore:
         batched=plan.batched,
         seed=plan.request.seed,
         rows=plan.request.batch_size,
+        known=plan.known,
     )
 
 
@@ -309,7 +360,7 @@ def explained_by(plan: Plan, score: BoundScore) -> Explained:
 
 def _attribution(found: Explained) -> Attribution:
     plan, score = found.plan, found.score
-    number = score(score.feeds)
+    number = score.number
     arrays = {name: _array(found.values[name], plan.stacked) for name in plan.explained}
     return Attribution(
         values=arrays,
@@ -444,5 +495,10 @@ def _hash(value: Any) -> str:
 
 
 def _versions(provider: Provider) -> dict[str, str]:
+    return _own_versions() | {provider.distribution: provider.version}
+
+
+@cache
+def _own_versions() -> dict[str, str]:
     libraries = ("onnxsal", "torch", "onnx", "onnxruntime", "numpy")
-    return {name: importlib.metadata.version(name) for name in libraries} | {provider.distribution: provider.version}
+    return {name: importlib.metadata.version(name) for name in libraries}

@@ -5,18 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from onnxsal.batching import Meter, first_rows, more_rows
 from onnxsal.errors import ResourceError, UsageError
 from onnxsal.importer.graph import Node
 from onnxsal.target import outputs_of, value_of
 from onnxsal.types import Feeds, Rules, Target
-
-ROWS_PER_CALL = 16
-"""How many rows an engine is given at a time, unless the request says otherwise."""
 
 INDEPENDENT = 1e-3
 """How far a row may move, as a part of the score's scale, when other rows stand beside it."""
@@ -34,6 +33,26 @@ class Runner(Protocol):
         """Return the wanted values by name; the model's outputs where None."""
 
 
+class Recorded(Protocol):
+    """A run with the way back still open."""
+
+    outputs: Feeds
+
+    def gradients(self, score: Callable[[Feeds], Tensor]) -> Feeds:
+        """Return the derivative of ``score(outputs)``, summed over its rows, by each explained value."""
+
+
+@dataclass
+class Known:
+    """What the call that is explained answered, and the way back where it was recorded.
+
+    The record holds memory, so it is given up as soon as the score is asked for anything else.
+    """
+
+    outputs: Feeds
+    record: Recorded | None = None
+
+
 class BoundScore:
     """Implements the `onnxsal.types.Score` that methods see.
 
@@ -46,7 +65,8 @@ class BoundScore:
             and methods see it behind a new leading axis.
         batched: Names of the fixed inputs that have one row per example.
         seed: Where random numbers start.
-        rows: How many rows to give the engine at a time.
+        rows: How many rows to give the engine at a time; found out where None.
+        known: What is known of the call already, so that it is not run again.
     """
 
     def __init__(
@@ -60,6 +80,7 @@ class BoundScore:
         batched: frozenset[str] = frozenset(),
         seed: int = 0,
         rows: int | None = None,
+        known: Known | None = None,
     ) -> None:
         self.engine = engine
         self.explained = tuple(explained)
@@ -68,16 +89,28 @@ class BoundScore:
         self.stacked = stacked
         self.batched = batched
         self.seed = seed
-        self.rows = rows or ROWS_PER_CALL
+        self.rows = rows
+        self.known = known
         self.examples = len(targets)
         self._tried = False
         self._allowed: int | None = None
+        self._measured: dict[str, int] = {}
+        self._number: Tensor | None = None
+        self._prints: list[bytes] | None = None
         self._feeds = self._with_rows({name: feeds[name] for name in self.explained})
 
     @property
     def feeds(self) -> Feeds:
         """The explained inputs, dim 0 counting examples."""
         return self._feeds
+
+    @property
+    def number(self) -> Tensor:
+        """The score of the call itself, shape [examples]."""
+        if self._number is None:
+            mixed = self.examples > 1 and self._rows_allowed() is not None
+            self._number = self(self._feeds) if self.known is None or mixed else self._whole()
+        return self._number
 
     @property
     def nodes(self) -> list[Node]:
@@ -90,7 +123,7 @@ class BoundScore:
     def __call__(self, feeds: Feeds) -> Tensor:
         """Return the score of every row, shape [rows]."""
         with torch.no_grad():
-            return torch.cat(list(self._chunked(feeds, self._scores)))
+            return torch.cat(list(self._chunked("scores", feeds, self._scores)))
 
     def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
         """Return the derivative of every row's score by its own feeds.
@@ -101,7 +134,21 @@ class BoundScore:
                 `onnxsal.importer.rules`).
             reference: As many rows, for rules that compare each node with what it was called with there.
         """
+        if rules is None and self._is_recorded(feeds):
+            return self._from_record()
         return self._gradients_by(tuple(feeds), feeds, rules, reference)
+
+    def _is_recorded(self, feeds: Feeds) -> bool:
+        """Say whether these feeds are the call itself, and the way back from it is known."""
+        if self.known is None or self.known.record is None or not _are_same(feeds, self._feeds):
+            return False
+        return self.examples == 1 or (self._rows_allowed() is None and not (self.rows and self.rows < self.examples))
+
+    def _from_record(self) -> Feeds:
+        assert self.known is not None
+        assert self.known.record is not None
+        gradients = self.known.record.gradients(lambda o: value_of(o, self.targets, stacked=self.stacked))
+        return self._with_rows(gradients)
 
     def layer(self, *names: str) -> Layer:
         """Return what happens at inner values of the graph, each named as the ONNX file names it, or by its node."""
@@ -131,8 +178,10 @@ class BoundScore:
             explained=layer.names,
             batched=self.batched | frozenset(self.explained),
             stacked=stacked,
+            known=None if self.known is None else Known(self.known.outputs),
             _tried=False,
             _allowed=None,
+            _measured={},
         )
 
     def with_feeds(self, feeds: Feeds) -> BoundScore:
@@ -140,12 +189,14 @@ class BoundScore:
         if self.stacked:
             self._rows_allowed()  # what the model lets is found out on the call itself
         copies = _count(feeds) // self.examples
-        return self._varied(_feeds=feeds, targets=[*self.targets] * copies, examples=self.examples * copies)
+        return self._varied(
+            _feeds=feeds, targets=[*self.targets] * copies, examples=self.examples * copies, known=None, _number=None
+        )
 
     def _varied(self, **changes: Any) -> BoundScore:
         """Return the same score but for some of its parts."""
         other = copy.copy(self)
-        vars(other).update(changes)
+        vars(other).update({"_prints": None} | changes)
         return other
 
     def _value(self, name: str) -> str:
@@ -169,40 +220,43 @@ class BoundScore:
             beside = None if reference is None else _rows(reference, start, _count(rows))
             return self._gradients(names, rows, start, rules, beside)
 
-        return _joined(self._chunked(feeds, work))
+        return _joined(self._chunked("gradients", feeds, work))
 
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds, seeded by each example's own values."""
         noise: dict[str, list[Tensor]] = {name: [] for name in feeds}
         for generator in self.generators(feeds, draw):
             for name, value in feeds.items():
-                drawn = torch.randn(value.shape[1:], generator=generator, dtype=torch.float64)
-                noise[name].append(drawn.to(value.device, value.dtype))
-        return {name: torch.stack(rows) for name, rows in noise.items()}
+                dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
+                noise[name].append(torch.randn(value.shape[1:], generator=generator, dtype=dtype))
+        return {name: torch.stack(rows).to(feeds[name].device, feeds[name].dtype) for name, rows in noise.items()}
 
     def generators(self, feeds: Feeds, draw: int = 0) -> list[torch.Generator]:
         """Return a source of random numbers for each row, on the CPU, seeded by the row's own values."""
-        seeds = [self._seed_of(feeds, row, draw) for row in range(_count(feeds))]
-        return [torch.Generator().manual_seed(seed) for seed in seeds]
+        return [torch.Generator().manual_seed(_seed(self.seed, draw, values)) for values in self._fingerprints(feeds)]
 
     def generator(self, draw: int = 0) -> torch.Generator:
         """Return a source of random numbers, on the CPU, seeded by the score's seed alone."""
-        return torch.Generator().manual_seed(self._seed_of({}, 0, draw))
+        return torch.Generator().manual_seed(_seed(self.seed, draw, b""))
 
-    def _seed_of(self, feeds: Feeds, example: int, draw: int) -> int:
-        digest = hashlib.sha256(f"{self.seed}/{draw}".encode())
-        for name in sorted(feeds):
-            digest.update(feeds[name][example].detach().cpu().double().contiguous().numpy().tobytes())
-        return int.from_bytes(digest.digest()[:7], "big")
+    def _fingerprints(self, feeds: Feeds) -> list[bytes]:
+        """Return a hash of each row's values; those of the call itself are made once."""
+        if not _are_same(feeds, self._feeds):
+            return _fingerprints(feeds)
+        if self._prints is None:
+            self._prints = _fingerprints(feeds)
+        return self._prints
 
-    def _chunked(self, feeds: Feeds, work: Callable[[Feeds, int], Result]) -> Iterator[Result]:
-        """Do the work a few rows at a time; where memory runs out, with half as many."""
+    def _chunked(self, kind: str, feeds: Feeds, work: Callable[[Feeds, int], Result]) -> Iterator[Result]:
+        """Do a kind of work a few rows at a time; where memory runs out, with half as many."""
         count = _count(feeds)
         start = 0
+        if self.known is not None:
+            self.known.record = None
         while start < count:
-            size = self._call_size(count)
+            size = self._call_size(kind, feeds, count)
             try:
-                yield work(_rows(feeds, start, size), start)
+                yield self._measuring(kind, feeds, work, start, size)
             except (torch.OutOfMemoryError, MemoryError) as error:
                 if size == 1 or self._rows_allowed() is not None:
                     raise ResourceError(
@@ -214,11 +268,32 @@ class BoundScore:
                 continue
             start += size
 
-    def _call_size(self, count: int) -> int:
+    def _measuring(
+        self, kind: str, feeds: Feeds, work: Callable[[Feeds, int], Result], start: int, size: int
+    ) -> Result:
+        """Do the work for some rows; where more follow, find out first how many bytes a row computes."""
+        rows = _rows(feeds, start, size)
+        settled = self.rows or kind in self._measured or start + size >= _count(feeds)
+        if settled or not hasattr(self.engine, "gradients") or self._rows_allowed() is not None:
+            return work(rows, start)
+        with Meter() as meter:
+            result = work(rows, start)
+        self._measured[kind] = more_rows(rows, self.engine.device, meter.bytes // _count(rows))
+        return result
+
+    def _call_size(self, kind: str, feeds: Feeds, count: int) -> int:
         if not self.stacked or count == 1:
             return 1
         allowed = self._rows_allowed()
-        return min(count, self.rows) if allowed is None else allowed
+        if allowed is not None:
+            return allowed
+        return min(count, self.rows or self._measured.get(kind) or self._rows_at_first(feeds))
+
+    def _rows_at_first(self, feeds: Feeds) -> int:
+        """Return how many rows to try: as many as the engine knows to be right, or a careful guess."""
+        if hasattr(self.engine, "rows_at_once"):
+            return int(self.engine.rows_at_once(feeds))
+        return first_rows(feeds, self.engine.device)
 
     def _rows_allowed(self) -> int | None:
         """Return how many rows a call must have: None for any number; tried once, on the call itself."""
@@ -229,11 +304,18 @@ class BoundScore:
     def _try_other_size(self) -> int | None:
         """Run the call with other numbers of rows; a model may refuse that, or let rows change each other."""
         with torch.no_grad():
-            whole = self._scores(self._feeds, 0)
+            whole = self._whole()
             try:
                 return None if all(_close(*pair) for pair in self._other_sizes(whole)) else 1
             except Exception:  # whatever a model does with a batch it was not exported for
                 return self.examples
+
+    def _whole(self) -> Tensor:
+        """Return the scores of the call itself, all rows at once."""
+        if self.known is None or not set(outputs_of(self.targets)) <= set(self.known.outputs):
+            with torch.no_grad():
+                return self._scores(self._feeds, 0)
+        return value_of(self.known.outputs, self.targets, stacked=self.stacked)
 
     def _other_sizes(self, whole: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield scores of the same rows in other company, beside what they are in the call."""
@@ -289,7 +371,11 @@ class Layer:
 
     def activations(self, feeds: Feeds) -> Feeds:
         """Return the values for every row of the feeds."""
-        return _joined(self.score._chunked(feeds, lambda rows, start: self.score._activations(self.names, rows, start)))
+        return _joined(
+            self.score._chunked(
+                "activations", feeds, lambda rows, start: self.score._activations(self.names, rows, start)
+            )
+        )
 
     def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
         """Return the derivative of every row's score by the values; ``rules`` as in `BoundScore.gradients`."""
@@ -298,6 +384,28 @@ class Layer:
 
 def _rows(feeds: Feeds, start: int, count: int) -> Feeds:
     return {name: value[start : start + count] for name, value in feeds.items()}
+
+
+def _are_same(feeds: Feeds, others: Feeds) -> bool:
+    """Say whether both hold the same tensors, not only equal ones."""
+    return len(feeds) == len(others) and all(value is others.get(name) for name, value in feeds.items())
+
+
+def _fingerprints(feeds: Feeds) -> list[bytes]:
+    """Return a hash of each row's values."""
+    columns = [_as_bytes(feeds[name]) for name in sorted(feeds)]
+    rows = ([hashlib.sha256(column[row]).digest() for column in columns] for row in range(_count(feeds)))
+    return [hashlib.sha256(b"".join(digests)).digest() for digests in rows]
+
+
+def _as_bytes(value: Tensor) -> Any:
+    """Return a value's bytes on the host, one line a row."""
+    return value.detach().cpu().contiguous().view(torch.uint8).reshape(len(value), -1).numpy()
+
+
+def _seed(seed: int, draw: int, values: bytes) -> int:
+    digest = hashlib.sha256(f"{seed}/{draw}/".encode() + values).digest()
+    return int.from_bytes(digest[:7], "big")
 
 
 def _of_type(value: Tensor, dtype: torch.dtype) -> Tensor:

@@ -116,6 +116,24 @@ def test_noise_depends_on_seed_example_and_draw_alone() -> None:
     assert whole.dtype == X.dtype
 
 
+def test_noise_is_the_same_for_stacked_copies_and_for_large_inputs() -> None:
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    score = bound(lambda x: x.flatten(1).sum(1), {"x": x})
+    whole = score.normal({"x": x})["x"]
+    torch.testing.assert_close(score.normal({"x": torch.cat([x, x])})["x"], whole.repeat(2, 1, 1, 1), rtol=0, atol=0)
+    torch.testing.assert_close(score.normal({"x": x.clone()})["x"], whole, rtol=0, atol=0)
+    assert 0.97 < float(whole.std()) < 1.03
+    assert abs(float(whole.mean())) < 0.03
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.bool])
+def test_rows_of_every_type_have_generators(dtype: torch.dtype) -> None:
+    x = torch.tensor([[0, 1], [1, 1]]).to(dtype)
+    first, second = bound(lambda x: x.sum(1), {"x": x}).generators({"x": x})
+    assert first.initial_seed() != second.initial_seed()
+    assert first.initial_seed() == bound(lambda x: x.sum(1), {"x": x[:1]}).generators({"x": x[:1]})[0].initial_seed()
+
+
 def test_an_engine_without_gradients_says_so() -> None:
     class ForwardOnly:
         device = "cpu"

@@ -11,7 +11,12 @@ from onnxsal.hookspecs import hookimpl
 from onnxsal.types import Feeds
 
 if TYPE_CHECKING:
+    from onnxsal.importer.graph import Graph
     from onnxsal.model import Model
+
+
+LIVING = 256
+"""How many times an input's bytes a large network is taken to keep alive at once."""
 
 
 class OnnxRuntimeEngine:
@@ -32,6 +37,7 @@ class OnnxRuntimeEngine:
         self.model = model
         self.session = model.session()
         self._inner: dict[tuple[str, ...], Any] = {}
+        self.breadth = _breadth(model.graph)
 
     def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
         """Return values by name: the outputs, or those that are wanted, inner ones too."""
@@ -57,6 +63,14 @@ class OnnxRuntimeEngine:
             self._inner[inner] = self.model.session(inner=inner)
         return self._inner[inner]
 
+    def rows_at_once(self, feeds: Feeds) -> int:
+        """Return how many rows of these feeds to give a call: many where the model is tiny, else as many as fit."""
+        from onnxsal.batching import FIRST_ROWS, HOST_BYTES, MOST_ROWS, row_bytes
+
+        size = max(1, row_bytes(feeds))
+        tiny = HOST_BYTES // (size * self.breadth)
+        return max(1, min(HOST_BYTES // (LIVING * size), max(FIRST_ROWS, tiny), MOST_ROWS))
+
     def _answers(self, names: list[str], arrays: dict[str, Any]) -> list[Any]:
         try:
             return list(self._session(names).run(names, arrays))
@@ -64,6 +78,12 @@ class OnnxRuntimeEngine:
             if "allocat" in str(error).lower():
                 raise MemoryError(str(error)) from error
             raise
+
+
+def _breadth(graph: Graph) -> int:
+    """Return more than any of the graph's values can be larger than its inputs, all of them together."""
+    widest = max((max(array.shape, default=1) for array in graph.constants.values()), default=1)
+    return widest * sum(1 for _ in graph.walk())
 
 
 def open_onnxruntime(model: Model, device: str) -> OnnxRuntimeEngine:

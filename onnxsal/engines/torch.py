@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onnxsal.entries import Engine
@@ -73,6 +74,21 @@ class TorchEngine:
         points = leaves | dict(zip(watched, answers[len(names) :], strict=True))
         return _gradients(total, {name: points[name] for name in explained})
 
+    def record(self, values: Feeds, explained: Sequence[str], wanted: Sequence[str] | None = None) -> Record:
+        """Run the graph and keep the way back to the explained inputs open, so that a gradient costs no second run.
+
+        Args:
+            values: The inputs.
+            explained: Names of inputs.
+            wanted: Names of ONNX values; the model's outputs where None.
+        """
+        import torch
+
+        names = self.outputs if wanted is None else list(wanted)
+        leaves = {name: values[name].detach().requires_grad_() for name in explained}
+        with torch.enable_grad():
+            return Record(_by_name(names, self._answers(values | leaves, names, (), None, None)), leaves)
+
     def _answers(
         self, values: Feeds, names: Sequence[str], watched: Sequence[str], rules: Any, reference: Feeds | None
     ) -> Sequence[Tensor]:
@@ -99,6 +115,26 @@ class TorchEngine:
         return self._sections[key]
 
 
+@dataclass(frozen=True)
+class Record:
+    """A run whose way back is still open."""
+
+    answers: Feeds
+    leaves: Feeds
+
+    @property
+    def outputs(self) -> Feeds:
+        """The wanted values by name."""
+        return {n: v.detach() if hasattr(v, "detach") else v for n, v in self.answers.items()}
+
+    def gradients(self, score: Callable[[Feeds], Tensor]) -> Feeds:
+        """Return the derivative of ``score(wanted values)``, summed over its rows, by each explained input."""
+        import torch
+
+        with torch.enable_grad():
+            return _gradients(score(self.answers).sum(), self.leaves, again=True)
+
+
 def _by_name(names: Sequence[str], answers: Sequence[Any]) -> Feeds:
     """Return answers by name; maps from class to score as tables, so that one can be picked by its place."""
     from onnxsal.importer.values import as_table
@@ -106,14 +142,14 @@ def _by_name(names: Sequence[str], answers: Sequence[Any]) -> Feeds:
     return dict(zip(names, map(as_table, answers), strict=True))
 
 
-def _gradients(total: Tensor, points: Feeds) -> Feeds:
+def _gradients(total: Tensor, points: Feeds, *, again: bool = False) -> Feeds:
     """Return the derivatives of a number; zero where it does not depend on a point in a differentiable way."""
     import torch
 
     tracked = {name: point for name, point in points.items() if point.requires_grad}
     found: Feeds = {}
     if total.requires_grad and tracked:
-        gradients = torch.autograd.grad(total, list(tracked.values()), allow_unused=True)
+        gradients = torch.autograd.grad(total, list(tracked.values()), allow_unused=True, retain_graph=again)
         found = {name: g for name, g in zip(tracked, gradients, strict=True) if g is not None}
     return {name: found.get(name, torch.zeros_like(point)).detach() for name, point in points.items()}
 
