@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from onnxsal.baseline import check_baseline, make_baseline, make_baselines
+from onnxsal.baseline import Generators, check_baseline, make_baseline, make_baselines
 from onnxsal.entries import Baseline, Baselines, Features, InnerMethod, Method, Need
 from onnxsal.errors import UsageError
 from onnxsal.features import check_features, make_features
@@ -20,7 +20,7 @@ BASELINE_DRAW = -1
 """Baselines draw other random numbers than methods, whose draws count from 0."""
 
 _CHECKS = {Baseline: check_baseline, Baselines: check_baseline, Features: check_features}
-_MAKERS = {
+_MAKERS: dict[Any, Callable[[Any, Feeds, Generators], Feeds]] = {
     Baseline: make_baseline,
     Baselines: make_baselines,
     Features: lambda said, feeds, _: make_features(said, feeds),
