@@ -129,6 +129,9 @@ class Score(Protocol):
     def with_feeds(self, feeds: Feeds) -> Score:
         """Return the score of other examples: of each row of the feeds, which stand in the place of this score's."""
 
+    def constant(self, name: str) -> Tensor | None:
+        """Return the constant of an ONNX name, None where the name is of something computed or fed."""
+
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds.
 

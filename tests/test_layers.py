@@ -23,6 +23,7 @@ FLOORS = [
 PLUGIN_FOLDERS = {"methods", "baselines", "masks", "readers", "presets", "formats", "metrics", "executors", "devices"}
 ALLOWED_IN_PLUGINS = {"entries", "types", "errors", "hookspecs", "places"}
 ALLOWED_BESIDE = {
+    "methods": {"baselines"},  # the way of blurred integrated gradients ends where the blurred baseline is
     "readers": {"importer"},  # a tensor of a .pb file is read with the same distrust as one of a model
 }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxsal.entries import BaselineMaker
 from onnxsal.hookspecs import hookimpl
+from onnxsal.places import places
 from onnxsal.types import Feeds
 
 if TYPE_CHECKING:
@@ -14,16 +15,17 @@ if TYPE_CHECKING:
 
 
 def make(feeds: Feeds, *, sigma: float = 10.0) -> Feeds:
-    """The input itself, blurred along its last two axes (the last one where it has no more).
+    """The input itself, blurred across its places: a picture's pixels, a signal's moments, a table's columns.
 
     Args:
         sigma: Standard deviation of the Gaussian, in pixels or samples.
     """
-    return {name: _blurred(value, sigma) for name, value in feeds.items()}
+    return {name: blurred(value, sigma) for name, value in feeds.items()}
 
 
-def _blurred(value: Tensor, sigma: float) -> Tensor:
-    for axis in range(max(1, value.ndim - 2), value.ndim):
+def blurred(value: Tensor, sigma: float) -> Tensor:
+    """Return the value blurred along every axis that holds places; sigma 0 leaves it as it is."""
+    for axis in places(value.shape) if sigma else ():
         value = _blurred_along(value, axis, sigma)
     return value
 

@@ -124,12 +124,7 @@ def feature_maps(score: Score, feeds: Feeds, layer: str) -> Maps:
     Raises:
         UsageError: the layer, or every layer, holds no feature maps that can be laid over the input.
     """
-    if len(feeds) != 1:
-        raise UsageError(
-            f"a class activation map lies over one input, {len(feeds)} are explained: {', '.join(feeds)}",
-            where="class activation map",
-            hint="choose the picture: --explain-input NAME, inputs=[NAME]",
-        )
+    require_one_input(feeds, "class activation map")
     if layer:
         name = score.layer(layer).names[0]
         maps = _maps_at(score, feeds, name)
@@ -146,6 +141,16 @@ def feature_maps(score: Score, feeds: Feeds, layer: str) -> Maps:
         )
     _require_places(score, maps)
     return maps
+
+
+def require_one_input(feeds: Feeds, where: str) -> None:
+    """Refuse several inputs where one map is laid over one picture."""
+    if len(feeds) != 1:
+        raise UsageError(
+            f"a map lies over one input, {len(feeds)} are explained: {', '.join(feeds)}",
+            where=where,
+            hint="choose the picture: --explain-input NAME, inputs=[NAME]",
+        )
 
 
 def by_channels(maps: Maps, work: Callable[[range], Tensor]) -> Tensor:
@@ -175,13 +180,16 @@ def _few(count: int) -> Iterator[range]:
 
 
 def _maps_at(score: Score, feeds: Feeds, name: str) -> Maps | None:
-    """Return the value as feature maps, or None where it has not the axes for it."""
+    return maps_of(score, feeds, name, score.layer(name).activations(feeds)[name])
+
+
+def maps_of(score: Score, feeds: Feeds, name: str, activations: Tensor) -> Maps | None:
+    """Return an inner value, shape [examples, channels, *places], as feature maps; None where it has not the axes."""
     (value,) = feeds.values()
-    activations = score.layer(name).activations(feeds)[name]
     lone = activations.ndim == 5 and activations.shape[:2] == (1, 1) and value.ndim in {4, 5}
     if lone:
         activations, value = activations.squeeze(1), value.squeeze(1) if value.ndim == 5 else value
-    same_axes = activations.ndim == value.ndim and 3 <= value.ndim <= 5 and activations.shape[0] == value.shape[0]
+    same_axes = activations.ndim == value.ndim and 3 <= value.ndim <= 5 and len(activations) == len(value)
     if not same_axes or not activations.is_floating_point() or activations[0, 0].numel() < 2:
         return None
     return Maps(score, feeds, name, activations, lone)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from onnxsal.entries import ZERO, Baseline, Method
 from onnxsal.hookspecs import hookimpl
+from onnxsal.methods._straight import Quadrature, line
 from onnxsal.types import Feeds, Score
-
-Quadrature = Literal["gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"]
 
 
 def explain(
@@ -23,43 +21,11 @@ def explain(
     Args:
         baseline: Where the way starts: a number, the name of a baseline, or a file.
         steps: How many points on the way the gradient is taken at.
-        quadrature: Which points, and with which weights.
+        quadrature: Which points, and with which weights; adaptive lays them where the score changes most.
     """
-    import torch
-
-    points, weights = nodes(quadrature, steps)
-    ways = {name: value - baseline[name] for name, value in feeds.items()}
-    stacked = {name: torch.cat([baseline[name] + p * way for p in points]) for name, way in ways.items()}
-    gradients = score.gradients(stacked)
-    return {
-        name: way * torch.tensordot(way.new_tensor(weights), gradients[name].reshape(steps, *way.shape), dims=1)
-        for name, way in ways.items()
-    }
-
-
-def nodes(quadrature: Quadrature, steps: int) -> tuple[list[float], list[float]]:
-    """Return points in [0, 1] and their weights, which sum to 1."""
-    import numpy as np
-
-    from onnxsal.errors import UsageError
-
-    if steps < (2 if quadrature == "riemann_trapezoid" else 1):
-        raise UsageError(f"steps={steps} is too few", where="integrated_gradients", hint="50 is usual")
-    even = np.full(steps, 1 / steps)
-    match quadrature:
-        case "riemann_left":
-            points, weights = np.arange(steps) / steps, even
-        case "riemann_right":
-            points, weights = np.arange(1, steps + 1) / steps, even
-        case "riemann_middle":
-            points, weights = (np.arange(steps) + 0.5) / steps, even
-        case "riemann_trapezoid":
-            points, weights = np.linspace(0, 1, steps), np.full(steps, 1 / (steps - 1))
-            weights[[0, -1]] /= 2
-        case _:
-            points, weights = np.polynomial.legendre.leggauss(steps)
-            points, weights = (points + 1) / 2, weights / 2
-    return points.tolist(), weights.tolist()
+    way = line(score, feeds, baseline, steps, quadrature)
+    gradients = score.gradients(way.rows)
+    return {name: difference * way.mean(gradients[name]) for name, difference in way.ways.items()}
 
 
 @hookimpl

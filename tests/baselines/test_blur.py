@@ -7,10 +7,12 @@ import torch
 from onnxsal.baselines.blur import make
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 20, 16), (2, 3, 24), (2, 9)])
-def test_it_is_scipys_gaussian_along_the_last_axes(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((2, 3, 20, 16), (2, 3)), ((2, 20, 16, 3), (1, 2)), ((2, 3, 24), (2,)), ((2, 24, 3), (1,)), ((2, 9), (1,))],
+)
+def test_it_is_scipys_gaussian_along_the_places(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    axes = tuple(range(max(1, x.ndim - 2), x.ndim))
     sigmas = [1.5 if axis in axes else 0 for axis in range(x.ndim)]
     radii = [round(3 * s) for s in sigmas]
     expected = scipy.ndimage.gaussian_filter(x.numpy(), sigmas, mode="nearest", radius=radii)
