@@ -20,12 +20,36 @@ BASELINE_DRAW = -1
 """Baselines draw other random numbers than methods, whose draws count from 0."""
 
 _CHECKS = {Baseline: check_baseline, Baselines: check_baseline, Features: check_features}
-_MAKERS: dict[Any, Callable[..., Any]] = {
+_MAKERS: dict[Any, Callable[..., Feeds]] = {
     Baseline: make_baseline,
     Baselines: make_baselines,
     Features: lambda said, feeds, _: make_features(said, feeds),
 }
 _EXAMPLES_AXIS = {Baseline: 0, Baselines: 1, Features: 0}
+
+
+@dataclass(frozen=True)
+class Outside:
+    """The inputs, in whose terms baselines are said, where a method looks at values inside the graph.
+
+    ``score`` is a function of the inputs, ``placed`` returns what rows of them are where the method looks.
+    """
+
+    score: Score
+    placed: Callable[[Feeds], Feeds]
+
+    def made(self, kind: Any, said: Any) -> Feeds:
+        """Return baselines where the method looks; of several, each is a row for every example."""
+        made = _made(kind, said, self.score, self.score.feeds)
+        if kind is Baseline:
+            return self.placed(made)
+        count = len(next(iter(made.values())))
+        rows = self.placed({name: value.flatten(0, 1) for name, value in made.items()})
+        return {name: value.unflatten(0, (count, -1)) for name, value in rows.items()}
+
+
+def _made(kind: Any, said: Any, score: Score, feeds: Feeds) -> Feeds:
+    return _MAKERS[kind](said, feeds, partial(score.generators, feeds, BASELINE_DRAW))
 
 
 @dataclass(frozen=True)
@@ -57,21 +81,22 @@ class Choice:
             for name, value in self.options.items()
         }
 
-    def arguments(self, score: Score, feeds: Feeds) -> dict[str, Any]:
+    def arguments(self, score: Score, feeds: Feeds, outside: Outside | None = None) -> dict[str, Any]:
         """Return the options as the method is handed them: baselines and features as tensors, methods as functions."""
-        generators = partial(score.generators, feeds, BASELINE_DRAW)
 
         def argument(name: str, value: Any) -> Any:
             if isinstance(value, Choice):
-                return value.bound(score, feeds)
+                return value.bound(score, feeds, outside)
             kind = self.method.options[name].type
-            return _MAKERS[kind](value, feeds, generators) if kind in _MAKERS else value
+            if kind in {Baseline, Baselines} and outside is not None:
+                return outside.made(kind, value)
+            return _made(kind, value, score, feeds) if kind in _MAKERS else value
 
         return {name: argument(name, value) for name, value in self.options.items()}
 
-    def bound(self, score: Score, feeds: Feeds) -> Callable[[Score, Feeds], Feeds]:
+    def bound(self, score: Score, feeds: Feeds, outside: Outside | None = None) -> Callable[[Score, Feeds], Feeds]:
         """Return the method as a function of a score and k copies of the feeds, whose values may be others."""
-        arguments = self.arguments(score, feeds)
+        arguments = self.arguments(score, feeds, outside)
 
         def explain(score: Score, rows: Feeds) -> Feeds:
             copies = _count(rows) // _count(feeds)

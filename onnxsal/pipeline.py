@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,19 @@ from onnxsal.batching import batched_inputs, counts_examples, first_rows, in_par
 from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
 from onnxsal.engine import Running, open_engine, without_gradients
-from onnxsal.errors import InputError, OnnxsalError, PluginError, UsageError, nearest
+from onnxsal.errors import OnnxsalError, PluginError, UsageError
 from onnxsal.importer.precision import raised_tensor
+from onnxsal.importer.section import value_in
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.inputs import check_feeds
 from onnxsal.inspection import gradient_reach
 from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
-from onnxsal.options import Choice, choose
+from onnxsal.options import Choice, Outside, choose
 from onnxsal.parity import Parity, remedy, verify_once
 from onnxsal.plugins import OURS, Provider
 from onnxsal.score import BoundScore, Known, Recorded
+from onnxsal.subject import Subject, subject_of
 from onnxsal.target import Answers, ask, output_of
 from onnxsal.types import Attribution, Feeds, Precision, Provenance, Quantized, Request, Target, TargetSpec
 
@@ -45,6 +48,8 @@ def explain(
     seed: int = 0,
     batch_size: int | None = None,
     inputs: Sequence[str] | None = None,
+    layer: str | Sequence[str] | None = None,
+    neuron: str | None = None,
     verify: bool = True,
     tolerance: float | None = None,
     allow_nan: bool = False,
@@ -67,6 +72,8 @@ def explain(
         seed: Seeds methods that draw random numbers.
         batch_size: How many rows the engine is given at a time.
         inputs: Names of the inputs to explain; None means every floating-point one.
+        layer: Values inside the graph, or the nodes that make them, to explain in place of the inputs, by ONNX name.
+        neuron: A number inside the graph to explain in place of an output: ``"conv1[3,5,5]"``, ``"relu[2].mean()"``.
         verify: Whether to compare the import with ONNX Runtime first.
         tolerance: The largest accepted distance from ONNX Runtime, as a part of an output's scale.
         allow_nan: Whether inputs may hold NaN and infinities, for models that are meant to take them.
@@ -80,7 +87,7 @@ def explain(
         The attribution; ``ranked`` holds one for each target of ``"top3"``.
 
     Raises:
-        UsageError: an unknown method, option, target, device or engine.
+        UsageError: an unknown method, option, target, layer, device or engine.
         InputError: feeds that do not fit the model's ports.
         ImportFault: an operator is not supported.
         ParityError: the imported graph answers something else than ONNX Runtime.
@@ -94,6 +101,8 @@ def explain(
         seed,
         batch_size,
         inputs,
+        [layer] if isinstance(layer, str) else layer,
+        neuron,
         verify=verify,
         tolerance=tolerance,
         allow_nan=allow_nan,
@@ -123,8 +132,8 @@ def run(
 def explanations(model: Model, feeds: Mapping[str, Any], request: Request) -> list[Explained]:
     """Return what the method says of each target, highest first; errors as for `explain`."""
     plan = _plan(model, feeds, request)
-    labels = labels_of(model.metadata)
-    ranked = plan.answers.resolve(request.target, plan.examples, stacked=plan.stacked, labels=labels)
+    labels = None if request.neuron else labels_of(model.metadata)
+    ranked = plan.answers.resolve(plan.target, plan.examples, stacked=plan.stacked, labels=labels)
     found = [explained_by(plan, score_of(plan, targets)) for targets in ranked]
     for one in found:
         _require_reach(plan, model, one.values, one.score.targets[0].output)
@@ -157,10 +166,11 @@ class Plan:
     choice: Choice
     running: Running
     feeds: Feeds
+    target: TargetSpec
     answers: Answers
     known: Known
     parity: Parity | None
-    explained: tuple[str, ...]
+    subject: Subject
     examples: int
     stacked: bool
     batched: frozenset[str]
@@ -191,24 +201,27 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     choice = choose(request.method, request.options)
     method = choice.neediest
     choose_device(request.device)
-    explained = _explained(model, method.needs, request.inputs)
+    need = _need(method, request)
+    subject = subject_of(model, need, request)
+    explained = subject.inputs
     arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
-    running = open_engine(model, method, method.needs, request.engine, request.device, _readings(request))
+    running = open_engine(model, method, need, request.engine, request.device, _readings(request))
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, arrays, running.device, request)
-    first = _FirstRun(model, running, method, tensors, explained)
-    answers = ask(first, model.graph, request.target, pre_softmax=request.pre_softmax)
-    stacked = counts_examples(tensors, explained, answers.values[output_of(request.target, answers.values)])
+    first = _FirstRun(model, running, method if not subject.layers else None, tensors, explained)
+    target, answers = _answers(model, request, first)
+    stacked = counts_examples(tensors, explained, answers.values[output_of(target, answers.values)])
     return Plan(
         model=model,
         request=request,
         choice=choice,
         running=running,
         feeds=tensors,
+        target=target,
         answers=answers,
         known=first.known,
         parity=parity,
-        explained=explained,
+        subject=subject,
         examples=tensors[explained[0]].shape[0] if stacked else 1,
         stacked=stacked,
         batched=batched_inputs(model.inputs, tensors, explained) if stacked else frozenset(),
@@ -221,7 +234,7 @@ class _FirstRun:
 
     model: Model
     running: Running
-    method: entries.Method
+    method: entries.Method | None
     feeds: Feeds
     explained: Sequence[str]
     known: Known = field(default_factory=lambda: Known({}))
@@ -242,7 +255,7 @@ class _FirstRun:
 
     def _recorded(self, wanted: Sequence[str]) -> Recorded | None:
         """Return the run with the way back kept open; None where nobody asks for that, or memory runs out."""
-        if self.method.needs != "gradient" or not hasattr(self.running.engine, "record"):
+        if self.method is None or self.method.needs != "gradient" or not hasattr(self.running.engine, "record"):
             return None
         try:
             return self.running.engine.record(self.feeds, self.explained, wanted)  # type: ignore[no-any-return]
@@ -264,10 +277,37 @@ class _FirstRun:
             return None
 
 
+def _need(method: entries.Method, request: Request) -> entries.Need:
+    """Return what is needed of an engine: a layer can be varied only where the graph is imported."""
+    return "layers" if request.layer and method.needs == "score" else method.needs
+
+
+def _answers(model: Model, request: Request, first: _FirstRun) -> tuple[TargetSpec, Answers]:
+    """Run the call once for all that the target, or the neuron in its place, may speak of.
+
+    Raises:
+        UsageError: both are given, or there is no such value in the graph.
+    """
+    if request.neuron is None:
+        return request.target, ask(first, model.graph, request.target, pre_softmax=request.pre_softmax)
+    if request.target is not None:
+        raise UsageError("a neuron and a target cannot both be explained", where="--neuron", hint="leave one out")
+    name, rest = _split_neuron(request.neuron)
+    value = value_in(model.graph, name)
+    return value + rest, Answers(first([value]), (), None, model.graph)
+
+
+def _split_neuron(said: str) -> tuple[str, str]:
+    """Return the value's name and what follows it; a name may hold dots and brackets itself."""
+    match = re.fullmatch(r"(.*?)((?:\[[^\[\]]*\])?(?:\.\w+\(\))?)", said.strip(), re.DOTALL)
+    assert match is not None  # the second part may be empty
+    return match[1], match[2]
+
+
 def _features(model: Model, plan: Plan) -> tuple[str, ...]:
     """Return the columns' names, where they are as many as an explained table has columns."""
     names = features_of(model.metadata)
-    tables = [plan.feeds[name].shape for name in plan.explained if plan.feeds[name].ndim == 2]
+    tables = [plan.feeds[name].shape for name in plan.subject.inputs if plan.feeds[name].ndim == 2]
     return tuple(names) if any(shape[1] == len(names) for shape in tables) else ()
 
 
@@ -300,37 +340,12 @@ def _readings(request: Request) -> dict[str, str]:
     return {name: value for name, value in asked.items() if value != getattr(Request, name)}
 
 
-def _explained(model: Model, need: entries.Need, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the inputs to explain; a method that only calls the score may vary whole numbers too."""
-    known = [port.name for port in model.inputs]
-    floats = [port.name for port in model.inputs if port.is_float]
-    numbers = [port.name for port in model.inputs if port.is_number] if need == "score" else floats
-    for name in wanted or ():
-        if name not in known:
-            raise InputError(f"no input {name!r}", where=model.name, hint=nearest(name, known))
-        if name not in numbers:
-            kind = "is no input of numbers" if need == "score" else "is no floating-point input"
-            raise InputError(f"input {name!r} {kind}", where=model.name, hint=_inputs_hint(need, numbers))
-    chosen = tuple(wanted or floats or numbers)
-    if not chosen:
-        ports = ", ".join(map(str, model.inputs)) or "no inputs at all"
-        kind = "input of numbers" if need == "score" else "floating-point input"
-        raise InputError(f"no {kind} to explain: {ports}", where=model.name, hint=_inputs_hint(need, numbers))
-    return chosen
-
-
-def _inputs_hint(need: entries.Need, numbers: Sequence[str]) -> str:
-    if need == "score":
-        return f"inputs of numbers: {', '.join(numbers) or 'none'}"
-    return f"floating-point inputs: {', '.join(numbers) or 'none'}; {without_gradients()}"
-
-
 def score_of(plan: Plan, targets: Sequence[Target]) -> BoundScore:
     """Return the explained number as a function of the explained inputs."""
     return BoundScore(
         plan.running.engine,
         plan.feeds,
-        plan.explained,
+        plan.subject.inputs,
         targets,
         stacked=plan.stacked,
         batched=plan.batched,
@@ -340,10 +355,12 @@ def score_of(plan: Plan, targets: Sequence[Target]) -> BoundScore:
     )
 
 
-def explained_by(plan: Plan, score: BoundScore) -> Explained:
-    """Run the method on a score; a plugin's fault is told as such."""
+def explained_by(plan: Plan, outer: BoundScore) -> Explained:
+    """Run the method on a score of the inputs; a plugin's fault is told as such."""
+    score = plan.subject.score(outer)
     feeds = score.feeds
-    arguments = plan.choice.arguments(score, feeds)
+    outside = None if score is outer else Outside(outer, partial(plan.subject.placed, outer))
+    arguments = plan.choice.arguments(score, feeds, outside)
     try:
         values = plan.method.explain(score, feeds, **arguments)
     except (OnnxsalError, torch.OutOfMemoryError, MemoryError):
@@ -361,10 +378,11 @@ def explained_by(plan: Plan, score: BoundScore) -> Explained:
 def _attribution(found: Explained) -> Attribution:
     plan, score = found.plan, found.score
     number = score.number
-    arrays = {name: _array(found.values[name], plan.stacked) for name in plan.explained}
+    arrays = {name: _array(found.values[name], score.stacked) for name in score.explained}
+    layers = {name: _array(value, score.stacked) for name, value in score.feeds.items()} if plan.subject.layers else {}
     return Attribution(
         values=arrays,
-        inputs={name: to_host(value) for name, value in plan.feeds.items()},
+        inputs={name: to_host(value) for name, value in plan.feeds.items()} | layers,
         score=to_host(number),
         target=tuple(score.targets),
         method=plan.method.name,
@@ -372,6 +390,8 @@ def _attribution(found: Explained) -> Attribution:
         provenance=replace(_UNFINISHED, notes=(*_reading_notes(plan), *_notes(plan, score, number, arrays))),
         parity=plan.parity.meta if plan.parity else None,
         completeness=_completeness(plan, score, number, found.values, found.arguments),
+        layer=tuple(layers),
+        neuron=plan.request.neuron,
     )
 
 
@@ -431,7 +451,7 @@ def _provenance(model: Model, plan: Plan, result: Attribution, seconds: float) -
         producer=model.producer,
         engine=plan.running.engine.name,
         device=plan.running.device,
-        dtype={name: str(plan.feeds[name].dtype).removeprefix("torch.") for name in plan.explained},
+        dtype={name: value.dtype.name for name, value in result.values.items()},
         seed=plan.request.seed,
         versions=_versions(plan.provider),
         seconds=round(seconds, 4),
@@ -455,7 +475,8 @@ def _reading_notes(plan: Plan) -> Iterator[str]:
 
 def _notes(plan: Plan, score: BoundScore, number: Tensor, values: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Yield what somebody who relies on the figures has to know."""
-    broken = [f"{_bad(v)} of {v.size} attributions of input {n!r} are" for n, v in values.items() if _bad(v)]
+    kind = "value" if plan.subject.layers else "input"
+    broken = [f"{_bad(v)} of {v.size} attributions of {kind} {n!r} are" for n, v in values.items() if _bad(v)]
     broken += [] if torch.isfinite(number).all() else ["the score is"]
     if broken:
         place = None if plan.running.original else find_break(score, score.feeds)
@@ -464,7 +485,7 @@ def _notes(plan: Plan, score: BoundScore, number: Tensor, values: Mapping[str, n
     why = "no differentiable way leads from it to the score" if by_gradient else "the score does not move with it"
     for name, value in values.items():
         if not value.any():
-            yield f"every attribution of input {name!r} is zero: {why}"
+            yield f"every attribution of {kind} {name!r} is zero: {why}"
 
 
 def _require_reach(plan: Plan, model: Model, values: Feeds, output: str) -> None:

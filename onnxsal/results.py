@@ -216,6 +216,8 @@ def _from_meta(values: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> Att
         provenance=Provenance(**{k: v for k, v in meta["provenance"].items() if k in known}),
         completeness=None if completeness is None else np.array(completeness, np.float64),
         parity=meta["parity"],
+        layer=tuple(meta.get("layer") or ()),
+        neuron=meta.get("neuron"),
     )
 
 

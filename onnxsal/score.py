@@ -163,6 +163,13 @@ class BoundScore:
         """
         layer = self.layer(*names)
         values = layer.activations(self.feeds)
+        whole = next((name for name, value in values.items() if not value.is_floating_point()), None)
+        if whole is not None:
+            raise UsageError(
+                f"{whole!r} holds {str(values[whole].dtype).removeprefix('torch.')}, nothing that could vary",
+                where="layer",
+                hint="choose a value of floating point",
+            )
         stacked = self.stacked and all(v.ndim > 0 and v.shape[0] == self.examples for v in values.values())
         if self.stacked and not stacked and self.examples > 1:
             raise UsageError(
@@ -175,7 +182,7 @@ class BoundScore:
             values, outer = _as_one_row(values), _as_one_row(outer)
         return self._varied(
             _feeds=values,
-            fixed=self.fixed | outer,
+            fixed={name: value for name, value in (self.fixed | outer).items() if name not in values},
             explained=layer.names,
             batched=self.batched | frozenset(self.explained),
             stacked=stacked,
@@ -362,8 +369,11 @@ class BoundScore:
         return self._with_rows(gradients)
 
     def _activations(self, names: Sequence[str], feeds: Feeds, start: int) -> Feeds:
+        from onnxsal.importer.values import as_tensor
+
         with torch.no_grad():
-            return self._with_rows(self.engine.run(self._call(feeds, start)[0], names))
+            values = self.engine.run(self._call(feeds, start)[0], names)
+        return self._with_rows({name: as_tensor(value) for name, value in values.items()})
 
     def _with_rows(self, values: Feeds) -> Feeds:
         return values if self.stacked else _as_one_row(values)
@@ -441,6 +451,8 @@ def _count(feeds: Feeds) -> int:
 def _joined(parts: Iterator[Feeds]) -> Feeds:
     """Return the rows of all parts under each name."""
     chunks = list(parts)
+    if len(chunks) == 1:
+        return chunks[0]
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 

@@ -223,6 +223,10 @@ class Request:
     """How many rows the engine is given at a time; None leaves it to the engine."""
     inputs: Sequence[str] | None = None
     """The inputs to explain; None means every floating-point one."""
+    layer: Sequence[str] | None = None
+    """Values inside the graph, or the nodes that make them, to explain in place of the inputs."""
+    neuron: str | None = None
+    """An expression like a target's, of a value inside the graph, to explain in place of an output."""
     verify: bool = True
     tolerance: float | None = None
     """The largest accepted distance from ONNX Runtime, as a part of the output's scale; None: by the model's type."""
@@ -273,6 +277,9 @@ class Attribution:
         pictures: What a person would see of an input, where its reader knew: RGB bytes [N, height, width, 3].
         others: The explanations of the other targets where several were asked for (``top3``).
         features: The names of a table's columns, where the model's metadata carry them.
+        layer: The values inside the graph that are explained, where it is not the inputs; their values are then among
+            the inputs.
+        neuron: What was explained in place of an output, as it was said.
     """
 
     values: Mapping[str, np.ndarray]
@@ -287,6 +294,8 @@ class Attribution:
     pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
     others: Sequence[Attribution] = ()
     features: Sequence[str] = ()
+    layer: Sequence[str] = ()
+    neuron: str | None = None
 
     @property
     def ranked(self) -> tuple[Attribution, ...]:
@@ -302,6 +311,8 @@ class Attribution:
             "options": _plain(self.options),
             "target": [str(t) for t in self.target],
             "label": [t.label for t in self.target],
+            "layer": list(self.layer) or None,
+            "neuron": self.neuron,
             "score": _plain(self.score),
             "completeness": _plain(self.completeness),
             "parity": _plain(self.parity),

@@ -15,7 +15,7 @@ FLOORS = [
     {"plugins", "cache", "labels", "catalogue"},
     {"importer"},
     {"model", "target", "batching", "feeds", "inputs", "results", "config", "device"},
-    {"engines", "engine", "score", "baseline", "features", "options"},
+    {"engines", "engine", "score", "subject", "baseline", "features", "options"},
     {"parity", "compiler", "inspection", "diagnosis"},
     {"pipeline"},
     {"cli"},

@@ -71,6 +71,17 @@ DEFAULT_METHOD = "saliency"
     metavar="NAME",
     help="Explain this input only; repeat. [default: all of floating point]",
 )
+@option(
+    "--layer",
+    multiple=True,
+    metavar="NAME",
+    help="Explain this value inside the graph, or what this node makes, in place of the inputs; repeat.",
+)
+@option(
+    "--neuron",
+    metavar="NAME[INDEX]",
+    help="Explain this number inside the graph in place of an output; an expression as for -t.",
+)
 @option("--batch-size", type=click.IntRange(min=1), help="How many rows the engine is given at a time.")
 @option("--seed", type=int, default=0, show_default=True, help="Seeds methods that draw random numbers.")
 @option("--verify/--no-verify", default=True, show_default=True, help="Compare the import with ONNX Runtime first.")
@@ -170,6 +181,8 @@ def _request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
         given["seed"],
         given["batch_size"],
         given["inputs"] or None,
+        given["layer"] or None,
+        given["neuron"],
         verify=given["verify"],
         tolerance=given["tolerance"],
         allow_nan=given["allow_nan"],

@@ -41,7 +41,7 @@ def draw(attribution: Attribution, style: Style, *, limit: int, dpi: int) -> byt
 def _panels(attribution: Attribution, example: int, style: Style) -> list[Panel]:
     panels: list[Panel] = []
     for name in list(attribution.values)[:MAX_INPUTS]:
-        several = len(attribution.values) > 1
+        several = len(attribution.values) > 1 or bool(attribution.layer)
         for rank, ranked in enumerate(attribution.ranked[:MAX_TARGETS]):
             shown = view(ranked, name, example)
             if shown.picture is not None and rank == 0:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from torch import Tensor, fx
 
 from onnxsal.errors import UsageError, nearest
-from onnxsal.importer.graph import Node
+from onnxsal.importer.graph import Graph, Node
 
 
 def values_of(module: fx.GraphModule) -> dict[str, fx.Node]:
@@ -26,13 +26,23 @@ def value_named(module: fx.GraphModule, name: str) -> str:
     Raises:
         UsageError: no value and no node has the name.
     """
-    values = values_of(module)
+    nodes = [n.meta["onnx"] for n in module.graph.nodes if "onnx" in n.meta]
+    return _named(name, values_of(module), nodes)
+
+
+def value_in(graph: Graph, name: str) -> str:
+    """Return the same for a graph that was not built; errors too."""
+    values = [port.name for port in graph.inputs] + [o for node in graph.nodes for o in node.outputs if o]
+    return _named(name, values, graph.nodes)
+
+
+def _named(name: str, values: Collection[str], nodes: Iterable[Node]) -> str:
     if name in values:
         return name
-    nodes = {n.meta["onnx"].name: n.meta["onnx"] for n in module.graph.nodes if "onnx" in n.meta}
-    if name in nodes:
-        return str(next(output for output in nodes[name].outputs if output))
-    raise UsageError(f"no value or node {name!r} in the graph", where="layer", hint=nearest(name, [*values, *nodes]))
+    first = {node.name: next((o for o in node.outputs if o), "") for node in nodes}
+    if first.get(name):
+        return first[name]
+    raise UsageError(f"no value or node {name!r} in the graph", where="layer", hint=nearest(name, [*values, *first]))
 
 
 def section(
