@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
@@ -216,7 +216,8 @@ def _argument_help(doc: str) -> dict[str, str]:
 class Method(Entry):
     """An attribution method: ``explain(score, feeds, *, …) -> feeds-shaped attributions``.
 
-    ``complete`` promises that the attributions sum to the score minus the baseline's score; the pipeline checks.
+    ``complete`` promises that the attributions sum to the score minus the baseline's score; the pipeline checks, and
+    refuses what misses that difference by more than ``tolerance``, a part of it. A tenth of that is worth a note.
     ``gradient`` is False for a method that takes no gradients; it then only calls the score, and runs on any engine,
     unless ``layers`` says that it looks at inner values (``score.layer``, ``score.at``, ``score.nodes``).
     """
@@ -225,6 +226,7 @@ class Method(Entry):
     complete: bool = False
     gradient: bool = True
     layers: bool = False
+    tolerance: float = 0.5
 
     @property
     def needs(self) -> Need:
@@ -360,6 +362,24 @@ class Operators(Entry):
     """A module of functions declared with `onnxsal.op`; imported only when a model is."""
 
     module: str
+
+
+@dataclass(frozen=True)
+class Rules(Entry):
+    """Ways back through operators for a family of methods: ``rule(call, gradient) -> gradients``.
+
+    ``rules`` goes by operator, ``domain.Name`` for other domains than the standard one. None says that the plain
+    gradient is exact for the family. A rule is handed an `onnxsal.types.Call` and what comes back to the node, and
+    returns what goes back to each of ``call.inputs``. Rules of a plugin go before ours.
+    """
+
+    family: str
+    rules: Mapping[str, Callable[..., Any] | None]
+
+    @property
+    def summary(self) -> str:
+        """The family, and how many operators there are rules for."""
+        return f"{self.family}: {len(self.rules)} operators"
 
 
 @dataclass(frozen=True)

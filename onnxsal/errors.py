@@ -7,6 +7,7 @@
     ├── InputError        4   an input cannot be read, or does not fit the model
     ├── PluginError       5   a plugin is broken, or two plugins claim one name
     ├── ParityError       6   the imported graph does not answer what ONNX Runtime answers
+    ├── CompletenessError 6   the attributions do not sum to what they explain
     ├── ResourceError     7   out of memory or out of disk
     └── OutputError       2   the result cannot be written where it was asked for
 
@@ -72,6 +73,12 @@ class PluginError(OnnxsalError):
 
 class ParityError(OnnxsalError):
     """The imported graph does not answer what ONNX Runtime answers."""
+
+    exit_code = 6
+
+
+class CompletenessError(OnnxsalError):
+    """The attributions do not sum to what they explain, though the method promises it."""
 
     exit_code = 6
 

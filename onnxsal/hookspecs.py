@@ -85,3 +85,9 @@ def onnxsal_executors() -> Iterable[entries.Executor]:
 def onnxsal_operators() -> Iterable[entries.Operators]:
     """Yield modules of ONNX operators."""
     return ()
+
+
+@hookspec
+def onnxsal_rules() -> Iterable[entries.Rules]:
+    """Yield ways back through operators, for DeepLIFT, LRP and other families of methods."""
+    return ()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from onnxsal import entries
 from onnxsal.batching import batched_inputs, counts_examples, first_rows, in_parts
+from onnxsal.completeness import judge
 from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
 from onnxsal.engine import Running, open_engine, without_gradients
@@ -56,6 +57,7 @@ def explain(
     pre_softmax: bool = False,
     quantized: Quantized = "ste",
     precision: Precision = "native",
+    completeness_tolerance: float | None = None,
     **options: Any,
 ) -> Attribution:
     """Explain one answer of a model: how much each part of each input speaks for it.
@@ -81,6 +83,8 @@ def explain(
         quantized: How a quantised model is read: ``ste`` computes what is deployed, gradients going straight through
             the rounding; ``float`` leaves the rounding out.
         precision: ``native`` computes in the model's own types, ``float32`` raises float16 and bfloat16.
+        completeness_tolerance: How far the attributions of a method that promises it may miss the score's difference
+            from the baseline's, as a part of it; None: by the method. ``inf`` accepts whatever comes out.
         **options: The method's own options.
 
     Returns:
@@ -91,6 +95,7 @@ def explain(
         InputError: feeds that do not fit the model's ports.
         ImportFault: an operator is not supported.
         ParityError: the imported graph answers something else than ONNX Runtime.
+        CompletenessError: the attributions do not sum to what they explain.
     """
     request = Request(
         method,
@@ -109,6 +114,7 @@ def explain(
         pre_softmax=pre_softmax,
         quantized=quantized,
         precision=precision,
+        completeness_tolerance=completeness_tolerance,
     )
     return run(model if isinstance(model, Model) else load(model), feeds, request)
 
@@ -378,6 +384,7 @@ def explained_by(plan: Plan, outer: BoundScore) -> Explained:
 def _attribution(found: Explained) -> Attribution:
     plan, score = found.plan, found.score
     number = score.number
+    completeness = _completeness(plan, score, number, found.values, found.arguments)
     arrays = {name: _array(found.values[name], score.stacked) for name in score.explained}
     layers = {name: _array(value, score.stacked) for name, value in score.feeds.items()} if plan.subject.layers else {}
     return Attribution(
@@ -387,9 +394,11 @@ def _attribution(found: Explained) -> Attribution:
         target=tuple(score.targets),
         method=plan.method.name,
         options=plan.choice.facts,
-        provenance=replace(_UNFINISHED, notes=(*_reading_notes(plan), *_notes(plan, score, number, arrays))),
+        provenance=replace(
+            _UNFINISHED, notes=(*_reading_notes(plan), *score.notes, *_notes(plan, score, number, arrays))
+        ),
         parity=plan.parity.meta if plan.parity else None,
-        completeness=_completeness(plan, score, number, found.values, found.arguments),
+        completeness=None if completeness is None else to_host(completeness),
         layer=tuple(layers),
         neuron=plan.request.neuron,
     )
@@ -423,12 +432,18 @@ def _check_values(plan: Plan, values: Any, feeds: Feeds) -> None:
 
 def _completeness(
     plan: Plan, score: BoundScore, number: Tensor, values: Feeds, options: Mapping[str, Any]
-) -> np.ndarray | None:
+) -> Tensor | None:
     """Return sum of attributions - (score - baseline's score) per example, where the method promises zero."""
     if not plan.method.complete:
         return None
-    total = sum(value.flatten(1).sum(1) for value in values.values())
-    return to_host(total - (number - _reference(plan, score, number, options)))
+    reference = _reference(plan, score, number, options)
+    total = sum((value.flatten(1).sum(1) for value in values.values()), torch.zeros_like(number))
+    given = plan.request.completeness_tolerance
+    judgement = judge(total, number, reference, plan.method.tolerance if given is None else given)
+    judgement.require(plan.method.name)
+    if judgement.remark:
+        score.note(judgement.remark)
+    return judgement.missed
 
 
 def _reference(plan: Plan, score: BoundScore, number: Tensor, options: Mapping[str, Any]) -> Tensor:

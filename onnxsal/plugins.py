@@ -143,6 +143,27 @@ def registry() -> Registry:
     return found
 
 
+def rules_of(family: str) -> dict[str, Any]:
+    """Return the rules for a family of methods, by operator; a plugin's go before ours.
+
+    Raises:
+        PluginError: two plugins bring a rule for one operator.
+    """
+    rules: dict[str, Any] = {}
+    holders: dict[str, Provider] = {}
+    entries = [(e, p) for e, p in registry().items("rules") if e.family == family]
+    for entry, provider in sorted(entries, key=lambda item: item[1].distribution != OURS):
+        for operator, rule in entry.rules.items():
+            holder = holders.get(operator, provider)
+            if holder != provider and holder.distribution != OURS:
+                raise PluginError(
+                    f"{holder} and {provider} both bring a {family} rule for {operator}",
+                    hint="choose one: ONNXSAL_PLUGINS=name,… names the plugins to load",
+                )
+            rules[operator], holders[operator] = rule, provider
+    return rules
+
+
 def _plugins(found: Registry) -> Iterator[tuple[Any, Provider]]:
     for name in _builtin_modules():
         yield importlib.import_module(name), Provider(OURS, onnxsal.__version__, name)

@@ -15,6 +15,7 @@ from onnxsal.batching import Meter, first_rows, more_rows
 from onnxsal.errors import ResourceError, UsageError
 from onnxsal.importer.graph import Node
 from onnxsal.importer.values import on_device
+from onnxsal.plugins import rules_of
 from onnxsal.target import outputs_of, value_of
 from onnxsal.types import Feeds, Rules, Target
 
@@ -92,6 +93,7 @@ class BoundScore:
         self.seed = seed
         self.rows = rows
         self.known = known
+        self.notes: dict[str, None] = {}
         self.examples = len(targets)
         self._tried = False
         self._allowed: int | None = None
@@ -126,7 +128,9 @@ class BoundScore:
         with torch.no_grad():
             return torch.cat(list(self._chunked("scores", feeds, self._scores)))
 
-    def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
+    def gradients(
+        self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None, relevance: bool = False
+    ) -> Feeds:
         """Return the derivative of every row's score by its own feeds.
 
         Args:
@@ -134,10 +138,20 @@ class BoundScore:
             rules: Other ways back through some operators: a rule by operator name, or a function from node to rule (see
                 `onnxsal.importer.rules`).
             reference: As many rows, for rules that compare each node with what it was called with there.
+            relevance: Whether the output sends back its share of the score instead of the score's slope, for rules
+                that hand on relevance.
         """
-        if rules is None and self._is_recorded(feeds):
+        if rules is None and not relevance and self._is_recorded(feeds):
             return self._from_record()
-        return self._gradients_by(tuple(feeds), feeds, rules, reference)
+        return self._gradients_by(tuple(feeds), feeds, rules, reference, relevance)
+
+    def rules(self, family: str) -> dict[str, Any]:
+        """Return the rules that plugins bring for a family of methods, by operator (`onnxsal.entries.Rules`)."""
+        return rules_of(family)
+
+    def note(self, text: str) -> None:
+        """Note what somebody who relies on the result has to know."""
+        self.notes.setdefault(text)
 
     def _is_recorded(self, feeds: Feeds) -> bool:
         """Say whether these feeds are the call itself, and the way back from it is known."""
@@ -219,14 +233,14 @@ class BoundScore:
             )
 
     def _gradients_by(
-        self, names: Sequence[str], feeds: Feeds, rules: Rules = None, reference: Feeds | None = None
+        self, names: Sequence[str], feeds: Feeds, rules: Rules, reference: Feeds | None, relevance: bool
     ) -> Feeds:
         """Return the derivatives by some values of the graph, inputs or not."""
         self._require_gradients()
 
         def work(rows: Feeds, start: int) -> Feeds:
             beside = None if reference is None else _rows(reference, start, _count(rows))
-            return self._gradients(names, rows, start, rules, beside)
+            return self._gradients(names, rows, start, rules, beside, relevance)
 
         return _joined(self._chunked("gradients", feeds, work))
 
@@ -355,7 +369,7 @@ class BoundScore:
         return value_of(self.engine.run(call, outputs_of(targets)), targets, stacked=self.stacked)
 
     def _gradients(
-        self, names: Sequence[str], feeds: Feeds, start: int, rules: Rules, reference: Feeds | None
+        self, names: Sequence[str], feeds: Feeds, start: int, rules: Rules, reference: Feeds | None, relevance: bool
     ) -> Feeds:
         call, targets = self._call(feeds, start)
         gradients: Feeds = self.engine.gradients(  # type: ignore[attr-defined]
@@ -365,6 +379,7 @@ class BoundScore:
             outputs_of(targets),
             rules,
             None if reference is None else self._call(reference, start)[0],
+            relevance=relevance,
         )
         return self._with_rows(gradients)
 
@@ -394,9 +409,11 @@ class Layer:
             )
         )
 
-    def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
-        """Return the derivative of every row's score by the values; ``rules`` as in `BoundScore.gradients`."""
-        return self.score._gradients_by(self.names, feeds, rules, reference)
+    def gradients(
+        self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None, relevance: bool = False
+    ) -> Feeds:
+        """Return the derivative of every row's score by the values; the rest as in `BoundScore.gradients`."""
+        return self.score._gradients_by(self.names, feeds, rules, reference, relevance)
 
 
 def _rows(feeds: Feeds, start: int, count: int) -> Feeds:

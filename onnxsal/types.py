@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -70,18 +70,28 @@ was called with (a `Call`) and what comes back to it.
 class Call(Protocol):
     """One node of the graph, called: what a backward rule is handed.
 
-    ``constant`` says for each input whether it is the same whatever the model is fed; ``reference`` is the same call in
-    the reference run, where there was one.
+    ``inputs`` are the tensors among the node's inputs, at these ``places``; ``constant`` says of each whether it is the
+    same whatever the model is fed. Constants that a native layer holds are ``weights``, by place. ``reference`` is the
+    same call in the reference run, where there was one; ``sources`` are the calls with a rule that made the inputs.
+    Rules run from the output to the inputs: one may leave something in the ``memo`` of a source for the rule there.
     """
 
     node: Any
+    function: Callable[..., Any]
     inputs: tuple[Tensor, ...]
     output: Any
     reference: Any
     constant: tuple[bool, ...]
+    places: tuple[int, ...]
+    weights: Mapping[int, Tensor]
+    sources: tuple[Any, ...]
+    memo: dict[str, Any]
 
     def vjp(self, gradient: Any, inputs: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
         """Return the ordinary gradients by every input, at the call's own inputs or at others."""
+
+    def with_constants(self, change: Callable[[int, Tensor], Tensor]) -> Call:
+        """Return the call with other constants: ``change(place, constant)``."""
 
 
 class Layer(Protocol):
@@ -92,7 +102,9 @@ class Layer(Protocol):
     def activations(self, feeds: Feeds) -> Feeds:
         """Return the values for every row of the feeds, by ONNX name."""
 
-    def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
+    def gradients(
+        self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None, relevance: bool = False
+    ) -> Feeds:
         """Return the derivative of every row's score by the values."""
 
 
@@ -114,11 +126,20 @@ class Score(Protocol):
     def __call__(self, feeds: Feeds) -> Tensor:
         """Return the score of every row, shape [rows]."""
 
-    def gradients(self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None) -> Feeds:
+    def gradients(
+        self, feeds: Feeds, *, rules: Rules = None, reference: Feeds | None = None, relevance: bool = False
+    ) -> Feeds:
         """Return the derivative of every row's score by its own feeds, shaped like the feeds.
 
         ``rules`` change the way back through some operators; ``reference`` are as many rows, for rules that compare.
+        With ``relevance`` the output sends back its share of the score instead of the score's slope.
         """
+
+    def rules(self, family: str) -> dict[str, Any]:
+        """Return the rules for a family of methods by operator; None where the plain gradient is exact."""
+
+    def note(self, text: str) -> None:
+        """Note what somebody who relies on the result has to know; notes come with the result."""
 
     def layer(self, *names: str) -> Layer:
         """Return what happens at inner values, named as in the ONNX file, or by the node that makes them."""
@@ -236,6 +257,8 @@ class Request:
     """Whether to explain the numbers before an output's final softmax in its place."""
     quantized: Quantized = "ste"
     precision: Precision = "native"
+    completeness_tolerance: float | None = None
+    """How far the attributions may miss the score's difference, as a part of it; None: by the method."""
 
 
 @dataclass(frozen=True)

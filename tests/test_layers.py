@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "types", "entries", "hookspecs", "places"},
     {"plugins", "cache", "labels", "catalogue"},
     {"importer"},
-    {"model", "target", "batching", "feeds", "inputs", "results", "config", "device"},
+    {"model", "target", "batching", "feeds", "inputs", "results", "config", "device", "completeness"},
     {"engines", "engine", "score", "subject", "baseline", "features", "options"},
     {"parity", "compiler", "inspection", "diagnosis"},
     {"pipeline"},

@@ -26,7 +26,9 @@ class Fake:
         self.rows.append(feeds["x"].shape[0])
         return {"y": self.function(**feeds)}
 
-    def gradients(self, feeds: Feeds, explained: list[str], score: Callable[[Feeds], Tensor], *_: object) -> Feeds:
+    def gradients(
+        self, feeds: Feeds, explained: list[str], score: Callable[[Feeds], Tensor], *_: object, **__: object
+    ) -> Feeds:
         leaves = {name: feeds[name].clone().requires_grad_() for name in explained}
         total = score(self.run(feeds | leaves)).sum()
         return dict(zip(explained, torch.autograd.grad(total, list(leaves.values())), strict=True))

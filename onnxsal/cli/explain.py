@@ -95,6 +95,11 @@ DEFAULT_METHOD = "saliency"
 @option(
     "--pre-softmax", is_flag=True, help="Explain the numbers before the output's final softmax (or sigmoid) instead."
 )
+@option(
+    "--completeness-tolerance",
+    type=click.FloatRange(min=0),
+    help="How far attributions may miss the score's difference, as a part of it; inf accepts all. [default: by method]",
+)
 @json_option
 @config_option(TABLES)
 @message_options
@@ -189,6 +194,7 @@ def _request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
         pre_softmax=given["pre_softmax"],
         quantized=given["quantized"],
         precision=given["precision"],
+        completeness_tolerance=given["completeness_tolerance"],
     )
 
 

@@ -30,6 +30,7 @@ ABOUT = {
     "metrics": "measures of explanations",
     "executors": "ways to run many requests",
     "operators": "ONNX operators the importer knows",
+    "rules": "ways back through operators, by family of methods",
     "plugins": "installed packages that bring any of these",
 }
 
@@ -45,8 +46,8 @@ SET_BY = {"methods": "options (-s NAME=VALUE)", "readers": "options (--set-input
 def command(messages: Messages, kind: str | None, name: str | None, as_json: bool) -> None:
     """List what is installed of a KIND, or tell all about the one called NAME.
 
-    Kinds are methods, baselines, masks, readers, presets, formats, devices, engines, metrics, executors, operators and
-    plugins; without any, they are counted. An entry that two plugins bring is asked for as DISTRIBUTION:NAME.
+    Kinds are methods, baselines, masks, readers, presets, formats, devices, engines, metrics, executors, operators,
+    rules and plugins; without any, they are counted. An entry that two plugins bring is asked for as DISTRIBUTION:NAME.
     """
     messages.plugin_problems()
     kind = _kind(kind) if kind else None
@@ -100,6 +101,8 @@ def _fields(entry: Entry) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex(" ")
+    if isinstance(value, Mapping) and any(map(callable, value.values())):
+        return sorted(value)
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 

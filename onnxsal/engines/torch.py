@@ -52,6 +52,8 @@ class TorchEngine:
         wanted: Sequence[str] | None = None,
         rules: Any = None,
         reference: Feeds | None = None,
+        *,
+        relevance: bool = False,
     ) -> Feeds:
         """Return the derivative of ``score(wanted values)``, summed over its rows, by each explained value.
 
@@ -62,6 +64,7 @@ class TorchEngine:
             wanted: Names of the values that ``score`` takes; the model's outputs where None.
             rules: Backward rules by operator name, or a function from node to rule.
             reference: The values of a reference run, for rules that compare with one.
+            relevance: Whether each wanted value sends back its share of the score, instead of the score's slope.
         """
         import torch
 
@@ -71,7 +74,7 @@ class TorchEngine:
         leaves = {n: values[n].detach().requires_grad_() for n in explained if n in values}
         with torch.enable_grad():
             answers = self._answers(values | leaves, names, watched, rules, reference)
-            total = score(_by_name(names, answers[: len(names)])).sum()
+            total = score(_by_name(names, _sending_back(answers[: len(names)], relevance))).sum()
         points = leaves | dict(zip(watched, answers[len(names) :], strict=True))
         return _gradients(total, {name: points[name] for name in explained})
 
@@ -134,6 +137,14 @@ class Record:
 
         with torch.enable_grad():
             return _gradients(score(self.answers).sum(), self.leaves, again=True)
+
+
+def _sending_back(answers: Sequence[Any], relevance: bool) -> Sequence[Any]:
+    if not relevance:
+        return answers
+    from onnxsal.importer.rules import weighed
+
+    return [weighed(answer) for answer in answers]
 
 
 def _by_name(names: Sequence[str], answers: Sequence[Any]) -> Feeds:

@@ -25,13 +25,17 @@ class Node:
     """Numbers, strings and lists of them; tensors as numpy arrays; sub-graphs as `Graph`."""
 
     @property
+    def operator(self) -> str:
+        """The operator's name, ``domain.Name`` for other domains than the standard one."""
+        return f"{self.domain}.{self.op_type}" if self.domain else self.op_type
+
+    @property
     def subgraphs(self) -> dict[str, Graph]:
         """The attributes that are graphs."""
         return {name: value for name, value in self.attributes.items() if isinstance(value, Graph)}
 
     def __str__(self) -> str:
-        domain = f"{self.domain}." if self.domain else ""
-        return f"node {self.name!r} ({domain}{self.op_type}, opset {self.opset})"
+        return f"node {self.name!r} ({self.operator}, opset {self.opset})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,26 @@
 
 A rule is ``rule(call, gradient) -> gradients``: it is handed what a node was called with and what comes back to it,
 and returns what goes back to each tensor among the node's inputs. In an ONNX graph every node is a place of its own,
-so a rule never meets the same module twice and no functional call escapes it.
+so a rule never meets the same module twice and no functional call escapes it. Nodes of sub-graphs are places too, one
+for each time the sub-graph runs.
 """
 
 from __future__ import annotations
 
+import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torch.func import functional_call
 
 from onnxsal.importer.graph import Node
+
+LAYER_WEIGHTS = ("weight", "bias", "running_mean", "running_var")
+"""What torch's layers call the constants of Conv, Gemm and the like, in the order of the ONNX node's inputs."""
 
 
 @dataclass
@@ -27,7 +34,12 @@ class Call:
         inputs: The tensors among its inputs, constant weights of native layers not included.
         output: What it answered; a tuple where the node has several outputs.
         names: The ONNX names of the inputs that are tensors.
-        reference: The same call in the reference run, where there was one.
+        reference: The same call in the reference run, where there was one and it was handed the same shapes.
+        constant: For each input, whether it is the same whatever the model is fed.
+        places: For each input, its place among the node's inputs.
+        weights: The constants of a native layer by their place among the node's inputs.
+        sources: For each input, the call that made it, where that has a rule too.
+        memo: What the rule of a later call left here for this one's.
     """
 
     node: Node
@@ -36,8 +48,12 @@ class Call:
     output: Any = None
     names: tuple[str, ...] = ()
     reference: Call | None = None
-    constant: tuple[bool, ...] = field(default=())
-    """For each input, whether it is the same whatever the model is fed."""
+    constant: tuple[bool, ...] = ()
+    places: tuple[int, ...] = ()
+    weights: Mapping[int, Tensor] = field(default_factory=dict)
+    sources: tuple[Call | None, ...] = ()
+    memo: dict[str, Any] = field(default_factory=dict)
+    layer: nn.Module | None = None
 
     def vjp(self, gradient: Any, inputs: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
         """Return the ordinary gradients by every input, at the call's own inputs or at others."""
@@ -53,6 +69,20 @@ class Call:
         gradients = [by_leaf.get(id(leaf)) for leaf in leaves]
         return tuple(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, gradients, strict=True))
 
+    def with_constants(self, change: Callable[[int, Tensor], Tensor]) -> Call:
+        """Return the call with other constants: ``change(place, constant)``, the place among the node's inputs."""
+        inputs = tuple(
+            change(place, x) if fixed and x.is_floating_point() else x
+            for x, fixed, place in zip(self.inputs, self.constant, self.places, strict=True)
+        )
+        if self.layer is None or not self.weights:
+            return replace(self, inputs=inputs)
+        weights = {place: change(place, w) for place, w in self.weights.items()}
+        named = {LAYER_WEIGHTS[place - 1]: w for place, w in weights.items()}
+        return replace(
+            self, inputs=inputs, weights=weights, function=functools.partial(functional_call, self.layer, named)
+        )
+
 
 def _differentiable(output: Any, gradient: Any) -> list[tuple[Tensor, Tensor]]:
     outputs = output if isinstance(output, tuple) else (output,)
@@ -63,6 +93,8 @@ def _differentiable(output: Any, gradient: Any) -> list[tuple[Tensor, Tensor]]:
 
 Rule: TypeAlias = Callable[[Call, Any], Sequence["Tensor | None"]]
 ChooseRule: TypeAlias = Callable[[Node], "Rule | None"]
+Place: TypeAlias = tuple[str, int]
+"""A node's name and how often it was called before: nodes of a loop's body are called again and again."""
 
 
 def chooser(rules: Mapping[str, Rule] | ChooseRule) -> ChooseRule:
@@ -71,38 +103,89 @@ def chooser(rules: Mapping[str, Rule] | ChooseRule) -> ChooseRule:
         return rules
 
     def choose(node: Node) -> Rule | None:
-        return rules.get(f"{node.domain}.{node.op_type}" if node.domain else node.op_type)
+        return rules.get(node.operator)
 
     return choose
+
+
+@dataclass
+class _Journal:
+    """What the runs of a graph and of its sub-graphs write down together."""
+
+    references: Mapping[Place, Call]
+    record: bool
+    calls: dict[Place, Call] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def place(self, node: Node) -> Place:
+        """Return the place of a node that is called now."""
+        self.counts[node.name] += 1
+        return node.name, self.counts[node.name]
 
 
 class RuledRun(fx.Interpreter):
     """Runs a graph with rules; give it the calls of a reference run for rules that compare with one."""
 
     def __init__(
-        self, module: fx.GraphModule, choose: ChooseRule, references: Mapping[str, Call] | None = None
+        self,
+        module: fx.GraphModule,
+        choose: ChooseRule,
+        references: Mapping[Place, Call] | None = None,
+        *,
+        record: bool = False,
+        journal: _Journal | None = None,
+        constant: Sequence[bool] = (),
     ) -> None:
         super().__init__(module, garbage_collect_values=True)
         self.choose = choose
-        self.references = references or {}
-        self.calls: dict[str, Call] = {}
+        self.journal = journal or _Journal(references or {}, record)
         self.varying: set[fx.Node] = set()
-        self.record = False
+        self.made: dict[fx.Node, Call] = {}
+        inputs = [n for n in module.graph.nodes if n.op == "placeholder"]
+        self.fixed = {n for n, fixed in zip(inputs, constant, strict=False) if fixed}
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one fx node, by its rule where it has one."""
-        if n.op == "placeholder" or any(i in self.varying for i in n.all_input_nodes):
+        fed = n.op == "placeholder" and n not in self.fixed
+        if fed or any(i in self.varying for i in n.all_input_nodes):
             self.varying.add(n)
+        if n.target is functools.partial:
+            return self._body(n)
         source: Node | None = n.meta.get("onnx")
-        rule = self.choose(source) if source is not None and n in self.varying else None
-        if source is None or rule is None:
+        if source is None or source.subgraphs or n not in self.varying:
+            return super().run_node(n)
+        rule = self.choose(source)
+        if rule is None:
             return super().run_node(n)
         return self._ruled(n, source, rule)
 
+    def _body(self, n: fx.Node) -> Any:
+        """Return a sub-graph, bound to the outer values it reads, that runs with rules as well."""
+        (body, *outer), _ = self.fetch_args_kwargs_from_env(n)
+        constant = [value not in self.varying for value in n.args[1:]]
+        return functools.partial(_RuledBody(body, self.choose, self.journal, constant), *outer)
+
     def _ruled(self, n: fx.Node, source: Node, rule: Rule) -> Any:
+        call = self._call_of(n, source)
+        if not any(x.is_floating_point() for x in call.inputs):
+            return super().run_node(n)
+        place = self.journal.place(source)
+        self.made[n] = call
+        if self.journal.record:
+            with torch.no_grad():
+                call.output = call.function(*call.inputs)
+            call.sources = ()  # a reference is asked for its numbers only
+            self.journal.calls[place] = call
+            return call.output
+        reference = self.journal.references.get(place)
+        if reference is not None and [x.shape for x in reference.inputs] == [x.shape for x in call.inputs]:
+            call.reference = reference
+        return _Ruled.apply(call, rule, *call.inputs)  # type: ignore[no-untyped-call]
+
+    def _call_of(self, n: fx.Node, source: Node) -> Call:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         target = self.fetch_attr(str(n.target)) if n.op == "call_module" else n.target
-        places = [i for i, value in enumerate(args) if isinstance(value, Tensor)]
+        places = tuple(i for i, value in enumerate(args) if isinstance(value, Tensor))
 
         def function(*tensors: Tensor) -> Any:
             full = list(args)
@@ -110,20 +193,41 @@ class RuledRun(fx.Interpreter):
                 full[place] = tensor
             return target(*full, **kwargs)  # type: ignore[operator]
 
-        call = Call(
+        return Call(
             source,
             function,
             tuple(args[i] for i in places),
             names=tuple(source.inputs[i] for i in places if i < len(source.inputs)),
-            reference=self.references.get(source.name),
             constant=tuple(n.args[i] not in self.varying for i in places),
+            places=places,
+            weights=_weights(target, n.meta.get("onnx_weights", ())),
+            sources=tuple(self.made.get(n.args[i]) for i in places),  # type: ignore[arg-type]
+            layer=target if isinstance(target, nn.Module) else None,
         )
-        if self.record:
-            with torch.no_grad():
-                call.output = function(*call.inputs)
-            self.calls[source.name] = call
-            return call.output
-        return _Ruled.apply(call, rule, *call.inputs)  # type: ignore[no-untyped-call]
+
+
+class _RuledBody:
+    """A sub-graph that runs with rules each time it is called."""
+
+    def __init__(self, body: fx.GraphModule, choose: ChooseRule, journal: _Journal, constant: Sequence[bool]) -> None:
+        self.body, self.choose, self.journal, self.constant = body, choose, journal, constant
+        self.meta = body.meta
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run it."""
+        return RuledRun(self.body, self.choose, journal=self.journal, constant=self.constant).run(*inputs)
+
+
+def _weights(target: Any, names: Sequence[str]) -> dict[int, Tensor]:
+    """Return a native layer's constants by their place among the node's inputs; none of layers that torch alone has."""
+    held: dict[int, Tensor] = {}
+    for place, (name, attribute) in enumerate(zip(names, LAYER_WEIGHTS, strict=False), 1):
+        weight = getattr(target, attribute, None)
+        if name and not isinstance(weight, Tensor):
+            return {}
+        if name:
+            held[place] = weight  # type: ignore[assignment]
+    return held
 
 
 class _Ruled(torch.autograd.Function):
@@ -145,10 +249,28 @@ class _Ruled(torch.autograd.Function):
         return None, None, *back
 
 
-def record(module: fx.GraphModule, choose: ChooseRule, arguments: Sequence[Any]) -> dict[str, Call]:
+class _Weighed(torch.autograd.Function):
+    """A value as it is, whose gradient on the way back is multiplied by it."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        ctx.save_for_backward(value)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        return gradients[0] * ctx.saved_tensors[0]
+
+
+def weighed(value: Any) -> Any:
+    """Return the value such that what goes back from it is its share of the score, not the score's slope."""
+    is_real = isinstance(value, Tensor) and value.requires_grad
+    return _Weighed.apply(value) if is_real else value  # type: ignore[no-untyped-call]
+
+
+def record(module: fx.GraphModule, choose: ChooseRule, arguments: Sequence[Any]) -> dict[Place, Call]:
     """Run a graph without gradients and return the calls of the nodes that have a rule."""
-    run = RuledRun(module, choose)
-    run.record = True
+    run = RuledRun(module, choose, record=True)
     with torch.no_grad():
         run.run(*arguments)
-    return run.calls
+    return run.journal.calls
