@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from onnxsal.compiler.compile import CompiledModel as CompiledModel
+    from onnxsal.compiler.compile import compile as compile
     from onnxsal.hookspecs import hookimpl as hookimpl
     from onnxsal.importer.operator import Host as Host
     from onnxsal.importer.operator import layer as layer
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Attribution": "types",
+    "CompiledModel": "compiler.compile",
     "Host": "importer.operator",
     "Model": "model",
+    "compile": "compiler.compile",
     "explain": "pipeline",
     "hookimpl": "hookspecs",
     "layer": "importer.operator",

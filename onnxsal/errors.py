@@ -3,7 +3,8 @@
     OnnxsalError
     ├── UsageError        2   an option, a name or a target that does not exist
     ├── ModelError        3   the model cannot be read
-    │   └── ImportFault   3   the model was read, but cannot be turned into a torch graph
+    │   ├── ImportFault   3   the model was read, but cannot be turned into a torch graph
+    │   └── CompileFault  3   the attribution cannot be written as an ONNX graph
     ├── InputError        4   an input cannot be read, or does not fit the model
     ├── PluginError       5   a plugin is broken, or two plugins claim one name
     ├── ParityError       6   the imported graph does not answer what ONNX Runtime answers
@@ -57,6 +58,10 @@ class ModelError(OnnxsalError):
 
 class ImportFault(ModelError):
     """The model was read, but a node of it cannot be turned into torch."""
+
+
+class CompileFault(ModelError):
+    """What a method does to the model cannot be written as an ONNX graph."""
 
 
 class InputError(OnnxsalError):

@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from onnxsal.baseline import check_baseline, make_baseline, make_baselines
-from onnxsal.entries import Baseline, Baselines, Features, InnerMethod, Method, Need
+from onnxsal.baseline import Generators, check_baseline, make_baseline, make_baselines
+from onnxsal.entries import Baseline, Baselines, Entry, Features, InnerMethod, Method, Need
 from onnxsal.errors import UsageError
 from onnxsal.features import check_features, make_features
 from onnxsal.plugins import Provider, registry
@@ -19,8 +19,12 @@ from onnxsal.types import Feeds, Score
 BASELINE_DRAW = -1
 """Baselines draw other random numbers than methods, whose draws count from 0."""
 
-_CHECKS = {Baseline: check_baseline, Baselines: check_baseline, Features: check_features}
-_MAKERS: dict[Any, Callable[..., Feeds]] = {
+_CHECKS: dict[Any, Callable[[Any], None]] = {
+    Baseline: check_baseline,
+    Baselines: check_baseline,
+    Features: check_features,
+}
+_MAKERS: dict[Any, Callable[[Any, Feeds, Generators], Feeds]] = {
     Baseline: make_baseline,
     Baselines: make_baselines,
     Features: lambda said, feeds, _: make_features(said, feeds),
@@ -83,16 +87,7 @@ class Choice:
 
     def arguments(self, score: Score, feeds: Feeds, outside: Outside | None = None) -> dict[str, Any]:
         """Return the options as the method is handed them: baselines and features as tensors, methods as functions."""
-
-        def argument(name: str, value: Any) -> Any:
-            if isinstance(value, Choice):
-                return value.bound(score, feeds, outside)
-            kind = self.method.options[name].type
-            if kind in {Baseline, Baselines} and outside is not None:
-                return outside.made(kind, value)
-            return _made(kind, value, score, feeds) if kind in _MAKERS else value
-
-        return {name: argument(name, value) for name, value in self.options.items()}
+        return arguments_of(self.method, self.options, score, feeds, outside)
 
     def bound(self, score: Score, feeds: Feeds, outside: Outside | None = None) -> Callable[[Score, Feeds], Feeds]:
         """Return the method as a function of a score and k copies of the feeds, whose values may be others."""
@@ -119,13 +114,34 @@ def choose(name: str, given: Mapping[str, Any]) -> Choice:
         UsageError: no such method, baseline or mask, or an option is unknown, missing, or of the wrong type.
     """
     method, provider = registry().find("methods", name)
-    options = method.check_options(dict(given))
-    for option in method.options.values():
+    return Choice(method, provider, checked(method, given))
+
+
+def checked(entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an entry's options, every name in them looked up; errors as for `choose`."""
+    options = entry.check_options(dict(given))
+    for option in entry.options.values():
         if option.type in _CHECKS:
             _CHECKS[option.type](options[option.name])
         elif option.type is InnerMethod:
             options[option.name] = _inner(options[option.name], option.name)
-    return Choice(method, provider, options)
+    return options
+
+
+def arguments_of(
+    entry: Entry, options: Mapping[str, Any], score: Score, feeds: Feeds, outside: Outside | None = None
+) -> dict[str, Any]:
+    """Return checked options as an entry's function is handed them."""
+
+    def argument(name: str, value: Any) -> Any:
+        if isinstance(value, Choice):
+            return value.bound(score, feeds, outside)
+        kind = entry.options[name].type
+        if kind in {Baseline, Baselines} and outside is not None:
+            return outside.made(kind, value)
+        return _made(kind, value, score, feeds) if kind in _MAKERS else value
+
+    return {name: argument(name, value) for name, value in options.items()}
 
 
 def _inner(said: Any, where: str) -> Choice:

@@ -5,6 +5,14 @@ from __future__ import annotations
 COLOURS = 4
 """No picture has more channels than this on its last axis."""
 
+TABLE = 64
+"""An input of rank two with more columns than this is a signal."""
+
+
+def is_table(shape: tuple[int, ...]) -> bool:
+    """Tell whether an input is a table, each of whose columns means something of its own."""
+    return len(shape) == 2 and shape[1] <= TABLE
+
 
 def channels_last(shape: tuple[int, ...]) -> bool:
     """Tell whether a picture's last axis holds the colours; the file does not say, the sizes do."""

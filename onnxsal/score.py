@@ -111,7 +111,7 @@ class BoundScore:
     def number(self) -> Tensor:
         """The score of the call itself, shape [examples]."""
         if self._number is None:
-            mixed = self.examples > 1 and self._rows_allowed() is not None
+            mixed = self.examples > 1 and self.rows_allowed() is not None
             self._number = self(self._feeds) if self.known is None or mixed else self._whole()
         return self._number
 
@@ -157,7 +157,7 @@ class BoundScore:
         """Say whether these feeds are the call itself, and the way back from it is known."""
         if self.known is None or self.known.record is None or not _are_same(feeds, self._feeds):
             return False
-        return self.examples == 1 or (self._rows_allowed() is None and not (self.rows and self.rows < self.examples))
+        return self.examples == 1 or (self.rows_allowed() is None and not (self.rows and self.rows < self.examples))
 
     def _from_record(self) -> Feeds:
         assert self.known is not None
@@ -209,7 +209,7 @@ class BoundScore:
     def with_feeds(self, feeds: Feeds) -> BoundScore:
         """Return the score of other examples: of each row of the feeds, which stand in the place of this score's."""
         if self.stacked:
-            self._rows_allowed()  # what the model lets is found out on the call itself
+            self.rows_allowed()  # what the model lets is found out on the call itself
         copies = _count(feeds) // self.examples
         return self._varied(
             _feeds=feeds, targets=[*self.targets] * copies, examples=self.examples * copies, known=None, _number=None
@@ -248,7 +248,7 @@ class BoundScore:
         """Return the constant of an ONNX name, None where the name is of something computed or fed."""
         self._require_gradients()
         array = self.engine.constants.get(name)  # type: ignore[attr-defined]
-        return None if array is None else on_device(array, torch.device(self.engine.device))
+        return None if array is None else on_device(array, self.engine.device)
 
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds, seeded by each example's own values."""
@@ -286,7 +286,7 @@ class BoundScore:
             try:
                 yield self._measuring(kind, feeds, work, start, size)
             except (torch.OutOfMemoryError, MemoryError) as error:
-                if size == 1 or self._rows_allowed() is not None:
+                if size == 1 or self.rows_allowed() is not None:
                     raise ResourceError(
                         f"out of memory with {size} row(s) at a time",
                         where=self.engine.device,
@@ -302,7 +302,7 @@ class BoundScore:
         """Do the work for some rows; where more follow, find out first how many bytes a row computes."""
         rows = _rows(feeds, start, size)
         settled = self.rows or kind in self._measured or start + size >= _count(feeds)
-        if settled or not hasattr(self.engine, "gradients") or self._rows_allowed() is not None:
+        if settled or not hasattr(self.engine, "gradients") or self.rows_allowed() is not None:
             return work(rows, start)
         with Meter() as meter:
             result = work(rows, start)
@@ -312,7 +312,7 @@ class BoundScore:
     def _call_size(self, kind: str, feeds: Feeds, count: int) -> int:
         if not self.stacked or count == 1:
             return 1
-        allowed = self._rows_allowed()
+        allowed = self.rows_allowed()
         if allowed is not None:
             return allowed
         return min(count, self.rows or self._measured.get(kind) or self._rows_at_first(feeds))
@@ -323,7 +323,7 @@ class BoundScore:
             return int(self.engine.rows_at_once(feeds))
         return first_rows(feeds, self.engine.device)
 
-    def _rows_allowed(self) -> int | None:
+    def rows_allowed(self) -> int | None:
         """Return how many rows a call must have: None for any number; tried once, on the call itself."""
         if not self._tried:
             self._allowed, self._tried = self._try_other_size(), True
@@ -366,7 +366,10 @@ class BoundScore:
 
     def _scores(self, feeds: Feeds, start: int) -> Tensor:
         call, targets = self._call(feeds, start)
-        return value_of(self.engine.run(call, outputs_of(targets)), targets, stacked=self.stacked)
+        return self._numbers(self.engine.run(call, outputs_of(targets)), targets)
+
+    def _numbers(self, outputs: Feeds, targets: Sequence[Target]) -> Tensor:
+        return value_of(outputs, targets, stacked=self.stacked)
 
     def _gradients(
         self, names: Sequence[str], feeds: Feeds, start: int, rules: Rules, reference: Feeds | None, relevance: bool
@@ -375,7 +378,7 @@ class BoundScore:
         gradients: Feeds = self.engine.gradients(  # type: ignore[attr-defined]
             call,
             names,
-            lambda outputs: value_of(outputs, targets, stacked=self.stacked),
+            lambda outputs: self._numbers(outputs, targets),
             outputs_of(targets),
             rules,
             None if reference is None else self._call(reference, start)[0],

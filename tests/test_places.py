@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onnxsal.places import places
+from onnxsal.places import is_table, places
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,7 @@ from onnxsal.places import places
 )
 def test_places_are_found_by_rank_and_size(shape: tuple[int, ...], axes: tuple[int, ...]) -> None:
     assert places(shape) == axes
+
+
+def test_few_columns_are_a_table_and_many_a_signal() -> None:
+    assert [is_table(shape) for shape in ((3, 30), (3, 576), (3, 30, 1))] == [True, False, False]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from onnxsal.baselines._axes import within
 from onnxsal.errors import UsageError
 from onnxsal.types import Feeds
 
@@ -40,5 +39,5 @@ def drawn(feeds: Feeds, generators: Sequence[Generator], draws: int, draw: Calla
 
 def bounds(value: Tensor) -> tuple[Tensor, Tensor]:
     """Return each example's least and greatest value, shaped to stand beside the examples."""
-    axes = within(value)
+    axes = tuple(range(1, value.ndim))
     return (value.amin(axes, keepdim=True), value.amax(axes, keepdim=True)) if axes else (value, value)

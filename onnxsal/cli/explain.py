@@ -11,19 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxsal.cli import _output
+from onnxsal.cli._asking import explaining_options, input_options, read, request_of
 from onnxsal.cli._messages import Messages, message_options
-from onnxsal.cli._options import (
-    Pair,
-    check_stdin,
-    config_option,
-    json_option,
-    model_of,
-    option,
-    pairs,
-    reading_options,
-    sources,
-    targets_of,
-)
+from onnxsal.cli._options import Pair, config_option, json_option, option, pairs
 
 if TYPE_CHECKING:
     from onnxsal.types import Attribution
@@ -33,18 +23,12 @@ DEFAULT_METHOD = "saliency"
 
 
 @click.command("explain", short_help="Say why a model answered what it answered.")
-@click.argument("model")
-@click.argument("input", required=False)
-@option(
-    "-i", "--input", "named", type=Pair(), multiple=True, metavar="NAME=PATH", help="An input by its ONNX name; repeat."
-)
+@input_options
 @option("-m", "--method", default=DEFAULT_METHOD, show_default=True, help="See `onnxsal list methods`.")
 @option(
     "-s", "--set", "options", type=Pair(), multiple=True, metavar="KEY=VALUE", help="An option of the method; repeat."
 )
-@option("-t", "--target", help="Which number is explained; see above. [default: the highest class, or the only number]")
-@option("-d", "--device", default="auto", show_default=True, help="auto, cpu, cuda:1, …; see `onnxsal list devices`.")
-@option("-e", "--engine", default="auto", show_default=True, help="See `onnxsal list engines`.")
+@explaining_options
 @option("-f", "--format", "formats", multiple=True, help="See `onnxsal list formats`; repeat.")
 @option(
     "--set-format",
@@ -55,51 +39,6 @@ DEFAULT_METHOD = "saliency"
     help="A setting of the formats; see `onnxsal list formats NAME`; repeat.",
 )
 @option("-o", "--output", metavar="PATH", help="A file, a folder, or - for stdout.")
-@option("--preset", metavar="NAME", help="How pictures are prepared; see `onnxsal list presets`.")
-@option(
-    "--set-input",
-    "settings",
-    type=Pair(),
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A setting of the input's reader; repeat.",
-)
-@option(
-    "--explain-input",
-    "inputs",
-    multiple=True,
-    metavar="NAME",
-    help="Explain this input only; repeat. [default: all of floating point]",
-)
-@option(
-    "--layer",
-    multiple=True,
-    metavar="NAME",
-    help="Explain this value inside the graph, or what this node makes, in place of the inputs; repeat.",
-)
-@option(
-    "--neuron",
-    metavar="NAME[INDEX]",
-    help="Explain this number inside the graph in place of an output; an expression as for -t.",
-)
-@option("--batch-size", type=click.IntRange(min=1), help="How many rows the engine is given at a time.")
-@option("--seed", type=int, default=0, show_default=True, help="Seeds methods that draw random numbers.")
-@option("--verify/--no-verify", default=True, show_default=True, help="Compare the import with ONNX Runtime first.")
-@option(
-    "--tolerance",
-    type=click.FloatRange(min=0),
-    help="The distance from ONNX Runtime that is accepted, as a part of an output's scale.",
-)
-@reading_options
-@option("--allow-nan", is_flag=True, help="Take inputs that hold NaN or infinities, for models that are meant to.")
-@option(
-    "--pre-softmax", is_flag=True, help="Explain the numbers before the output's final softmax (or sigmoid) instead."
-)
-@option(
-    "--completeness-tolerance",
-    type=click.FloatRange(min=0),
-    help="How far attributions may miss the score's difference, as a part of it; inf accepts all. [default: by method]",
-)
 @json_option
 @config_option(TABLES)
 @message_options
@@ -151,17 +90,10 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
     stem = _output.stem_of(model, method)
     outputs = _output.plan(given["formats"], given["output"], stem, stdout_is_taken=given["as_json"])
     outputs = _output.configure(outputs, pairs(given["drawing"]), tables["set-format"])
-    files = sources(input, given["named"])
-    check_stdin(model, files)
+    opened, arrays, pictures = read(ctx, model, input, given)
 
-    from onnxsal import pipeline  # imports torch: from here on faults cost seconds
-    from onnxsal.inputs import read_inputs
+    from onnxsal import pipeline
 
-    opened = model_of(model)
-    messages.detail(f"read {opened.name}")
-    settings = tables["set-input"] | pairs(given["settings"])
-    arrays, pictures = read_inputs(opened.inputs, files, settings, given["preset"])
-    messages.detail(f"read {', '.join(f'{name} {list(a.shape)}' for name, a in arrays.items())}")
     attribution = pipeline.run(opened, arrays, request, pictures)
     messages.detail(f"explained by {method} in {attribution.provenance.seconds:.2f} s")
     written = _output.write([replace(a, others=()) for a in attribution.ranked], outputs)
@@ -174,28 +106,9 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
 def _request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
     """Return the request; the method's name and options are checked here, before torch is imported."""
     from onnxsal.plugins import registry
-    from onnxsal.types import Request
 
     options = registry().get("methods", method).check_options(_options_of_file(ctx, method) | pairs(given["options"]))
-    return Request(
-        method,
-        options,
-        targets_of(given["target"]),
-        given["device"],
-        given["engine"],
-        given["seed"],
-        given["batch_size"],
-        given["inputs"] or None,
-        given["layer"] or None,
-        given["neuron"],
-        verify=given["verify"],
-        tolerance=given["tolerance"],
-        allow_nan=given["allow_nan"],
-        pre_softmax=given["pre_softmax"],
-        quantized=given["quantized"],
-        precision=given["precision"],
-        completeness_tolerance=given["completeness_tolerance"],
-    )
+    return request_of(given, method, options)
 
 
 def _options_of_file(ctx: click.Context, method: str) -> dict[str, Any]:

@@ -40,9 +40,9 @@ class TorchEngine:
         """
         names = self.outputs if wanted is None else list(wanted)
         given = [name for name in values if name not in self.inputs]
-        if not given and names == self.outputs:
-            return _by_name(names, self.module(*(values[name] for name in self.inputs)))
-        return _by_name(names, self._section(given, names, ())(*self._arguments(values, given)))
+        plain = not given and names == self.outputs
+        part = self.module if plain else self._section(given, names, ())
+        return _by_name(names, self._call(part, self._arguments(values, given)))
 
     def gradients(
         self,
@@ -100,12 +100,18 @@ class TorchEngine:
         plain = not given and not watched and list(names) == self.outputs
         part = self.module if plain else self._section(given, names, watched)
         if rules is None:
-            return part(*self._arguments(values, given))  # type: ignore[no-any-return]
+            return self._call(part, self._arguments(values, given))
         from onnxsal.importer.rules import RuledRun, chooser, record
 
         choose = chooser(rules)
         calls = None if reference is None else record(part, choose, self._arguments(reference, given))
-        return RuledRun(part, choose, calls).run(*self._arguments(values, given))  # type: ignore[no-any-return]
+        return self._interpret(RuledRun(part, choose, calls), self._arguments(values, given))
+
+    def _call(self, part: fx.GraphModule, arguments: Sequence[Any]) -> Sequence[Any]:
+        return part(*arguments)  # type: ignore[no-any-return]
+
+    def _interpret(self, run: fx.Interpreter, arguments: Sequence[Any]) -> Sequence[Any]:
+        return run.run(*arguments)  # type: ignore[no-any-return]
 
     def _arguments(self, values: Feeds, given: Sequence[str]) -> list[Any]:
         return [values.get(name) for name in self.inputs] + [values[name] for name in given]

@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 from onnxsal.entries import MaskMaker
 from onnxsal.hookspecs import hookimpl
 from onnxsal.masks._labels import each_apart, even, product
-from onnxsal.places import places
+from onnxsal.places import is_table, places
 from onnxsal.types import Feeds
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-TABLE = 64
-"""An input of rank two with more columns than this is a signal."""
 
 
 def make(feeds: Feeds, *, parts: int = 64) -> Feeds:
@@ -29,7 +26,7 @@ def make(feeds: Feeds, *, parts: int = 64) -> Feeds:
 
 def _cells(value: Tensor, parts: int) -> Tensor:
     axes = places(value.shape)
-    if value.ndim == 2 and value.shape[1] <= TABLE:
+    if is_table(value.shape):
         parts = value.shape[1]
     each = next((n for n in range(max(parts, 1), 1, -1) if n ** len(axes) <= parts), 1)
     return product(value, [(axis, even(value.shape[axis], each)) for axis in axes])

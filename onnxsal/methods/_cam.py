@@ -189,7 +189,7 @@ def maps_of(score: Score, feeds: Feeds, name: str, activations: Tensor) -> Maps 
     lone = activations.ndim == 5 and activations.shape[:2] == (1, 1) and value.ndim in {4, 5}
     if lone:
         activations, value = activations.squeeze(1), value.squeeze(1) if value.ndim == 5 else value
-    same_axes = activations.ndim == value.ndim and 3 <= value.ndim <= 5 and len(activations) == len(value)
+    same_axes = activations.ndim == value.ndim and 3 <= value.ndim <= 5 and activations.shape[0] == value.shape[0]
     if not same_axes or not activations.is_floating_point() or activations[0, 0].numel() < 2:
         return None
     return Maps(score, feeds, name, activations, lone)

@@ -33,7 +33,7 @@ def explain(score: Score, feeds: Feeds, *, baselines: Baselines = ZERO, samples:
     if samples < 1:
         raise UsageError(f"samples={samples} leaves nothing to average", where="gradient_shap", hint="50 is usual")
     which, places = _drawn(score, feeds, samples, len(next(iter(baselines.values()))))
-    examples = torch.arange(which.shape[1])
+    examples = torch.arange(next(iter(feeds.values())).shape[0])
     ends = _noisy(score, feeds, samples, noise)
     starts = {name: several[which, examples] for name, several in baselines.items()}
     ways = {name: ends[name] - start for name, start in starts.items()}

@@ -65,7 +65,7 @@ def _taken(kind: Kind, copies: Tensor) -> Tensor:
 
 def _spread(values: Tensor) -> Tensor:
     """Return each example's greatest value minus its least, shaped to multiply the examples."""
-    rows = values.reshape(len(values), -1)
+    rows = values.flatten(1) if values.ndim > 1 else values.unsqueeze(1)
     return (rows.amax(1) - rows.amin(1)).reshape(-1, *[1] * (values.ndim - 1))
 
 

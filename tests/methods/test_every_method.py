@@ -33,9 +33,13 @@ CASES = [pair for pair in PAIRS if pair not in REFUSED]
 WHATEVER_THE_TARGET = {"eigen_cam", "score_cam"}
 """Methods that show something even where the score never moves."""
 
+COMPARING = {"feature_permutation"}
+"""Methods that compare the examples of a call with each other, so that company matters."""
+
 
 def values(kind: str, method: str, inputs: Inputs, target: Any = TARGETS, **options: Any) -> dict[str, np.ndarray]:
-    result = onnxsal.explain(model(kind), inputs, method=method, target=target, verify=False, **options)
+    # ONNX Runtime lacks double precision for some of the operators
+    result = onnxsal.explain(model(kind), inputs, method=method, target=target, verify=False, engine="torch", **options)
     return dict(result.values)
 
 
@@ -69,7 +73,7 @@ def test_it_answers_the_same_again(method: str, kind: str) -> None:
         np.testing.assert_array_equal(again[name], value)
 
 
-@pytest.mark.parametrize(("method", "kind"), CASES)
+@pytest.mark.parametrize(("method", "kind"), [case for case in CASES if case[0] not in COMPARING])
 def test_an_example_is_explained_the_same_in_any_company(method: str, kind: str) -> None:
     inputs = inputs_of(kind)
     whole = values(kind, method, inputs)

@@ -1,0 +1,115 @@
+"""``onnxsal compile``: a model that explains itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onnxsal.cli._messages import Messages, message_options
+from onnxsal.cli._options import (
+    Pair,
+    check_stdin,
+    config_option,
+    json_option,
+    model_of,
+    option,
+    pairs,
+    sources,
+    targets_of,
+)
+
+if TYPE_CHECKING:
+    from onnxsal.model import Model
+
+TABLES = {"options": "set", "set-input": "set-input"}
+
+
+@click.command("compile", short_help="Write the attribution itself as an ONNX model.")
+@click.argument("model")
+@click.argument("input", required=False)
+@option("-i", "--input", "named", type=Pair(), multiple=True, metavar="NAME=PATH", help="An input by its ONNX name.")
+@option("-m", "--method", default="saliency", show_default=True, help="See `onnxsal list methods`.")
+@option(
+    "-s", "--set", "options", type=Pair(), multiple=True, metavar="KEY=VALUE", help="An option of the method; repeat."
+)
+@option("-t", "--target", help="One for all examples, as for `onnxsal explain`. [default: the highest class]")
+@option("--target-input", is_flag=True, help="Take the target at run time, as one more input `target`.")
+@option(
+    "--explain-input",
+    "inputs",
+    multiple=True,
+    metavar="NAME",
+    help="Explain this input only; repeat. [default: all of floating point]",
+)
+@option("--opset", type=click.IntRange(min=17), help="The file's opset. [default: the model's own, at least 17]")
+@option("--seed", type=int, default=0, show_default=True, help="Seeds methods that draw random numbers.")
+@option("--preset", metavar="NAME", help="How pictures are prepared; see `onnxsal list presets`.")
+@option("--set-input", "settings", type=Pair(), multiple=True, metavar="KEY=VALUE", help="A setting of the reader.")
+@option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-4,
+    show_default=True,
+    help="The accepted distance from the torch engine, as a part of the attribution's scale.",
+)
+@click.option("-o", "--output", metavar="PATH", help="[default: MODEL-METHOD.onnx]")
+@json_option
+@config_option(TABLES)
+@message_options
+@click.pass_context
+def command(ctx: click.Context, /, model: str, input: str | None, method: str, **given: Any) -> None:
+    """Write MODEL and an attribution of its answers as one ONNX file.
+
+    The file takes MODEL's inputs and gives MODEL's outputs, unchanged, and NAME_attribution for each explained input
+    NAME. It runs in plain ONNX Runtime, without torch or onnxsal, for any number of examples where MODEL takes any.
+
+    Before it is written, it is run and compared: its outputs with MODEL's, its attributions with the torch engine's.
+    INPUT is for models that do not take any numbers; inputs are drawn where none is given.
+    """
+    messages: Messages = ctx.obj
+    messages.plugin_problems()
+    tables = ctx.meta["onnxsal.tables"]
+    files = sources(input, given["named"])
+    check_stdin(model, files)
+    _check_method(method, tables["options"] | pairs(given["options"]))
+
+    from onnxsal.compiler.compile import compile
+
+    opened = model_of(model)
+    messages.detail(f"read {opened.name}")
+    feeds = _feeds(opened, files, tables["set-input"] | pairs(given["settings"]), given["preset"])
+    compiled = compile(
+        opened,
+        method=method,
+        target=targets_of(given["target"]),
+        target_input=given["target_input"],
+        inputs=given["inputs"] or None,
+        feeds=feeds,
+        opset=given["opset"],
+        seed=given["seed"],
+        tolerance=given["tolerance"],
+        **(tables["options"] | pairs(given["options"])),
+    )
+    messages.detail("compiled and checked")
+    path = compiled.save(given["output"] or f"{Path(opened.name).stem}-{method}.onnx")
+    for fixed in compiled.facts["fixed"]:
+        messages.warn(f"the file is for {fixed} only: the model or the method does not leave it open")
+    messages.say(f"wrote {path}")
+    if given["as_json"]:
+        click.echo(json.dumps({**compiled.facts, "files": [str(path)]}, ensure_ascii=False))
+
+
+def _check_method(method: str, options: dict[str, Any]) -> None:
+    """Refuse a wrong name or option before torch is imported."""
+    from onnxsal.plugins import registry
+
+    registry().get("methods", method).check_options(options)
+
+
+def _feeds(model: Model, files: Any, settings: dict[str, Any], preset: str | None) -> Any:
+    from onnxsal.inputs import read_inputs
+
+    return read_inputs(model.inputs, files, settings, preset)[0] if files else None

@@ -1,0 +1,260 @@
+"""Compile a method and a model into one ONNX file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper
+from torch import Tensor
+
+from onnxsal.batching import batched_inputs, counts_examples
+from onnxsal.compiler.assemble import assemble
+from onnxsal.compiler.check import check
+from onnxsal.compiler.examples import TRACED_ROWS, examples_for, open_rows, with_rows
+from onnxsal.compiler.target import GraphTarget, graph_target
+from onnxsal.compiler.trace import Subject, Trace, trace
+from onnxsal.engines.torch import TorchEngine
+from onnxsal.errors import InputError, OutputError, UsageError, nearest
+from onnxsal.importer.values import as_tensor
+from onnxsal.labels import labels_of
+from onnxsal.model import Model, load
+from onnxsal.options import Choice, choose
+from onnxsal.score import BoundScore
+from onnxsal.target import output_of
+from onnxsal.types import Feeds, Target, TargetSpec
+
+LOWEST_OPSET = 17
+"""The first opset with everything a compiled file is made of."""
+
+LARGEST_FILE = 2 * 1024**3 - 1024**2
+"""What fits into one protobuf, with some room; weights of larger models go beside the file."""
+
+
+@dataclass(frozen=True)
+class CompiledModel:
+    """A model that answers and explains itself.
+
+    Args:
+        proto: The ONNX model: the original's outputs, then ``<input name>_attribution`` for each explained input.
+        facts: What it was made from, and how it was checked; also in the model's metadata.
+    """
+
+    proto: onnx.ModelProto
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the inputs."""
+        return [value.name for value in self.proto.graph.input]
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the outputs."""
+        return [value.name for value in self.proto.graph.output]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the file, whole or not at all; weights of more than 2 GB go into ``<name>.data`` beside it.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        target = Path(path)
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        data = f"{target.name}.data"
+        try:
+            if self.proto.ByteSize() > LARGEST_FILE:
+                onnx.save(self.proto, part, save_as_external_data=True, location=data)
+            else:
+                part.write_bytes(self.proto.SerializeToString())
+            os.replace(part, target)
+        except OSError as error:
+            raise OutputError(
+                f"cannot be written: {error.strerror or error}", where=str(target), hint="check the folder, or -o"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    def __repr__(self) -> str:
+        return f"<CompiledModel {', '.join(self.inputs)} -> {', '.join(self.outputs)}>"
+
+
+def compile(
+    model: Model | str | Any,
+    *,
+    method: str = "saliency",
+    target: TargetSpec = None,
+    target_input: bool = False,
+    inputs: Sequence[str] | None = None,
+    feeds: Mapping[str, Any] | None = None,
+    opset: int | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-4,
+    **options: Any,
+) -> CompiledModel:
+    """Write an attribution as an ONNX model, which plain ONNX Runtime runs without torch or onnxsal.
+
+    Args:
+        model: A `Model`, or what `onnxsal.load` takes.
+        method: The name of an attribution method.
+        target: The explained number, as for `onnxsal.explain`: one index for all examples, or ``"argmax"``.
+        target_input: Whether the file takes the target as one more input, ``target``: int64 [examples], or
+            [examples, axes] where an output has several axes. ``target`` may then name the output.
+        inputs: Names of the inputs to explain; None means every floating-point one.
+        feeds: Arrays by input name to trace and check with, for models that do not take any numbers; drawn where None.
+        opset: The file's opset; the model's own where None, at least 17.
+        seed: Seeds methods that draw random numbers; what they draw stands in the file, alike for every example.
+        tolerance: How far the file may be from the torch engine, as a part of the attribution's scale.
+        **options: The method's own options.
+
+    Raises:
+        UsageError: an unknown method, option or target.
+        CompileFault: something of method or model cannot be written as ONNX.
+        ParityError: the file does not answer what the model and the torch engine answer.
+    """
+    model = model if isinstance(model, Model) else load(model)
+    choice = choose(method, options)
+    explained = explained_inputs(model, inputs)
+    arrays = examples_for(model, feeds)
+    subject = replace(_subject(model, choice, explained, arrays, target, target_input), seed=seed)
+    arrays = _traced_feeds(model, subject, arrays)
+    found = trace(subject, {n: as_tensor(a) for n, a in arrays.items()}, _traced_target(subject, arrays))
+    proto = _proto(model, found, opset or max(model.opset.get("", 1), LOWEST_OPSET), method)
+    facts = _facts(subject, found)
+    figures = check(model, proto, subject, arrays, tolerance=tolerance, settled=bool(found.fixed))
+    facts["checked"] = figures
+    _describe(proto, model, facts)
+    return CompiledModel(proto, facts)
+
+
+def explained_inputs(model: Model, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the inputs that are explained.
+
+    Raises:
+        InputError: no such input, or none with a gradient.
+    """
+    floats = tuple(port.name for port in model.inputs if port.is_float)
+    for name in wanted or ():
+        if name not in floats:
+            raise InputError(f"no floating-point input {name!r}", where=model.name, hint=nearest(name, floats))
+    chosen = tuple(wanted or floats)
+    if not chosen:
+        raise InputError("no floating-point input to explain", where=model.name, hint="see `onnxsal inspect`")
+    return chosen
+
+
+def _subject(
+    model: Model,
+    choice: Choice,
+    explained: tuple[str, ...],
+    arrays: Mapping[str, np.ndarray],
+    target: TargetSpec,
+    target_input: bool,
+) -> Subject:
+    tensors = {name: as_tensor(array) for name, array in arrays.items()}
+    engine = TorchEngine(model, "cpu")
+    with torch.no_grad():
+        outputs = engine.run(tensors)
+    stacked = counts_examples(tensors, explained, outputs[output_of(target, outputs)])
+    examples = tensors[explained[0]].shape[0] if stacked else 1
+    batched = batched_inputs(model.inputs, tensors, explained) if stacked else frozenset()
+    number = graph_target(
+        target, outputs, examples, stacked=stacked, is_fed=target_input, labels=labels_of(model.metadata)
+    )
+    return Subject(
+        model,
+        choice,
+        explained,
+        number,
+        stacked,
+        batched,
+        together=_takes_any_rows(engine, tensors, explained, outputs, number, stacked, batched),
+    )
+
+
+def _takes_any_rows(
+    engine: TorchEngine,
+    tensors: Feeds,
+    explained: tuple[str, ...],
+    outputs: Feeds,
+    target: GraphTarget,
+    stacked: bool,
+    batched: frozenset[str],
+) -> bool:
+    """Say whether the model takes other numbers of examples, and answers each as if it were alone."""
+    if not stacked:
+        return False
+    output = outputs[target.output]
+    somewhere = Target(target.output, (0,) * (output.ndim - 1))
+    score = BoundScore(engine, tensors, explained, [somewhere] * output.shape[0], stacked=stacked, batched=batched)
+    return score.rows_allowed() is None
+
+
+def _traced_feeds(model: Model, subject: Subject, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the feeds with as many examples as an open batch is traced with."""
+    rows = open_rows(model)
+    varying = [name for name in (*subject.explained, *sorted(subject.batched)) if name in rows]
+    if not subject.together or not varying:
+        return dict(arrays)
+    return with_rows(arrays, TRACED_ROWS, varying)
+
+
+def _traced_target(subject: Subject, arrays: Mapping[str, np.ndarray]) -> Tensor | None:
+    if not subject.target.is_fed:
+        return None
+    port = next(port for port in subject.model.outputs if port.name == subject.target.output)
+    examples = arrays[subject.explained[0]].shape[0] if subject.stacked else 1
+    axes = len(port.shape or (None, None)) - subject.stacked
+    return torch.zeros((examples,) if axes == 1 else (examples, axes), dtype=torch.int64)
+
+
+def _proto(model: Model, found: Trace, opset: int, method: str) -> onnx.ModelProto:
+    if opset < LOWEST_OPSET:
+        raise UsageError(f"opset {opset} is too low", where="--opset", hint=f"{LOWEST_OPSET} is the lowest")
+    graph = assemble(model.graph, found, opset, method)
+    domains = {node.domain for node in graph.node} - {""}
+    imports = [
+        helper.make_opsetid("", opset),
+        *(helper.make_opsetid(d, model.opset.get(d, 1)) for d in sorted(domains)),
+    ]
+    proto = helper.make_model(graph, opset_imports=imports, producer_name="onnxsal")
+    proto.ir_version = helper.find_min_ir_version_for(imports)
+    return proto
+
+
+def _facts(subject: Subject, found: Trace) -> dict[str, Any]:
+    import onnxsal
+
+    choice, model = subject.choice, subject.model
+    return {
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "method": choice.method.name,
+        "options": json.loads(json.dumps(choice.facts, default=str)),
+        "target": str(subject.target),
+        "explained": list(subject.explained),
+        "seed": subject.seed,
+        "fixed": found.fixed,
+        "versions": {
+            "onnxsal": onnxsal.__version__,
+            "torch": torch.__version__,
+            choice.provider.distribution: choice.provider.version,
+        },
+    }
+
+
+def _describe(proto: onnx.ModelProto, model: Model, facts: Mapping[str, Any]) -> None:
+    """Write what the file was made from into its metadata, beside what the original's said."""
+    import onnxsal
+
+    proto.producer_version = onnxsal.__version__
+    for key, value in {**model.metadata, "onnxsal": json.dumps(facts, ensure_ascii=False)}.items():
+        proto.metadata_props.add(key=key, value=value)

@@ -1,0 +1,128 @@
+"""Activations and their ways back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from onnxsal.compiler.emit import Builder, Value
+from onnxsal.compiler.lower import lower
+
+STEEP = 3e38
+"""A slope that leads from 0 to 1 within what float32 tells apart."""
+
+
+@lower("aten.threshold_backward.default")
+def threshold_backward(g: Builder, gradient: Value, x: Value, threshold: float) -> Value:
+    """Let gradients pass where x is above the threshold."""
+    if threshold == 0:
+        return g.Mul(gradient, positive(g, x))
+    passes = g.Greater(x, g.scalar(threshold, x.dtype))
+    return g.Where(passes, gradient, g.scalar(0, gradient.dtype))
+
+
+def positive(g: Builder, x: Value) -> Value:
+    """Return 1 where x is positive, 0 elsewhere, by operators that keep ONNX Runtime's layout of feature maps."""
+    if x.dtype is torch.float32:
+        return g.HardSigmoid(x, alpha=STEEP, beta=0.0)
+    return g.cast(Value(g.Greater(x, g.scalar(0, x.dtype)).name, torch.bool), x.dtype or torch.float32)
+
+
+@lower("aten.hardtanh.default")
+def hardtanh(g: Builder, x: Value, low: float = -1.0, high: float = 1.0) -> Value:
+    return g.Clip(x, g.scalar(low, x.dtype), g.scalar(high, x.dtype))
+
+
+@lower("aten.hardtanh_backward.default")
+def hardtanh_backward(g: Builder, gradient: Value, x: Value, low: float, high: float) -> Value:
+    """Let gradients pass strictly between the bounds."""
+    return g.Mul(gradient, _between(g, x, low, high))
+
+
+def _between(g: Builder, x: Value, low: float, high: float) -> Value:
+    above = positive(g, _minus(g, x, low))
+    below = positive(g, Value(g.Sub(g.scalar(high, x.dtype), x).name, x.dtype))
+    return g.Mul(above, below)
+
+
+def _minus(g: Builder, x: Value, number: float) -> Value:
+    return x if number == 0 else Value(g.Sub(x, g.scalar(number, x.dtype)).name, x.dtype)
+
+
+@lower("aten.leaky_relu.default")
+def leaky_relu(g: Builder, x: Value, slope: float = 0.01) -> Value:
+    return g.LeakyRelu(x, alpha=float(slope))
+
+
+@lower("aten.elu.default")
+def elu(g: Builder, x: Value, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Value:
+    inner = x if input_scale == 1 else g.Mul(x, g.scalar(input_scale, x.dtype))
+    curve = g.Mul(g.scalar(alpha, x.dtype), g.Sub(g.Exp(inner), g.scalar(1, x.dtype)))
+    both = g.Where(g.Greater(x, g.scalar(0, x.dtype)), x, curve)
+    return both if scale == 1 else g.Mul(both, g.scalar(scale, x.dtype))
+
+
+@lower("aten.gelu.default")
+def gelu(g: Builder, x: Value, approximate: str = "none") -> Value:
+    half, one = g.scalar(0.5, x.dtype), g.scalar(1, x.dtype)
+    if approximate == "none":
+        return g.Mul(g.Mul(x, half), g.Add(g.Erf(g.Mul(x, g.scalar(math.sqrt(0.5), x.dtype))), one))
+    inner = _gelu_inner(g, x)
+    return g.Mul(g.Mul(x, half), g.Add(g.Tanh(inner), one))
+
+
+def _gelu_inner(g: Builder, x: Value) -> Value:
+    cubic = g.Mul(g.scalar(0.044715, x.dtype), g.Mul(g.Mul(x, x), x))
+    return g.Mul(g.scalar(math.sqrt(2 / math.pi), x.dtype), g.Add(x, cubic))
+
+
+@lower("aten.silu.default")
+def silu(g: Builder, x: Value) -> Value:
+    return g.Mul(x, g.Sigmoid(x))
+
+
+@lower("aten.sigmoid_backward.default")
+def sigmoid_backward(g: Builder, gradient: Value, y: Value) -> Value:
+    return g.Mul(gradient, g.Mul(y, g.Sub(g.scalar(1, y.dtype), y)))
+
+
+@lower("aten.tanh_backward.default")
+def tanh_backward(g: Builder, gradient: Value, y: Value) -> Value:
+    return g.Mul(gradient, g.Sub(g.scalar(1, y.dtype), g.Mul(y, y)))
+
+
+@lower("aten.softplus.default")
+def softplus(g: Builder, x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
+    if beta == 1:
+        return g.Softplus(x)
+    scale = g.scalar(beta, x.dtype)
+    return g.Div(g.Softplus(g.Mul(x, scale)), scale)
+
+
+@lower("aten._softmax.default")
+def softmax(g: Builder, x: Value, dim: int, half_to_float: bool) -> Value:
+    return g.Softmax(g.cast(x, g.result.dtype), axis=_axis(x, dim))
+
+
+@lower("aten._log_softmax.default")
+def log_softmax(g: Builder, x: Value, dim: int, half_to_float: bool) -> Value:
+    return g.LogSoftmax(g.cast(x, g.result.dtype), axis=_axis(x, dim))
+
+
+@lower("aten._softmax_backward_data.default")
+def softmax_backward(g: Builder, gradient: Value, y: Value, dim: int, dtype: Any) -> Value:
+    weighted = g.Mul(gradient, y)
+    total = g.ReduceSum(weighted, [_axis(y, dim)], keepdims=1)
+    return g.Sub(weighted, g.Mul(y, total))
+
+
+@lower("aten._log_softmax_backward_data.default")
+def log_softmax_backward(g: Builder, gradient: Value, y: Value, dim: int, dtype: Any) -> Value:
+    total = g.ReduceSum(gradient, [_axis(y, dim)], keepdims=1)
+    return g.Sub(gradient, g.Mul(g.Exp(y), total))
+
+
+def _axis(x: Value, dim: int) -> int:
+    return dim % x.rank if x.rank else 0

@@ -1,0 +1,114 @@
+"""Sums, means, extremes and orders along axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from onnxsal.compiler.emit import Builder, Value
+from onnxsal.compiler.lower import lower, lower_each
+
+PLAIN = {
+    "sum.dim_IntList": "ReduceSum",
+    "mean.dim": "ReduceMean",
+    "amax.default": "ReduceMax",
+    "amin.default": "ReduceMin",
+}
+
+
+def reduced(g: Builder, op_type: str, x: Value, axes: Sequence[int], keepdim: bool) -> Value:
+    """Reduce along axes; the axes were an attribute of most reductions up to opset 17."""
+    axes = [axis % x.rank for axis in axes] if x.rank else []
+    if not axes:
+        return x
+    if op_type == "ReduceSum" or g.opset >= 18:
+        return g.op(op_type, x, axes, keepdims=int(keepdim))
+    return g.op(op_type, x, axes=axes, keepdims=int(keepdim))
+
+
+@lower_each("aten.{}", PLAIN)
+def reduce(
+    g: Builder, x: Value, dim: Sequence[int] | int | None = None, keepdim: bool = False, *, dtype: Any = None, onnx: str
+) -> Value:
+    axes = list(range(x.rank)) if dim is None or dim == [] else [dim] if isinstance(dim, int) else list(dim)
+    return reduced(g, onnx, g.cast(x, g.result.dtype), axes, keepdim)
+
+
+@lower_each("aten.{}.default", {"sum": "ReduceSum", "mean": "ReduceMean", "prod": "ReduceProd"})
+def reduce_all(g: Builder, x: Value, *, dtype: Any = None, onnx: str) -> Value:
+    return reduced(g, onnx, g.cast(x, g.result.dtype), range(x.rank), False)
+
+
+@lower("aten.prod.dim_int")
+def prod(g: Builder, x: Value, dim: int, keepdim: bool = False, *, dtype: Any = None) -> Value:
+    return reduced(g, "ReduceProd", g.cast(x, g.result.dtype), [dim], keepdim)
+
+
+@lower_each("aten.{}.default", {"max": "ReduceMax", "min": "ReduceMin"})
+def extreme_of_all(g: Builder, x: Value, *, onnx: str) -> Value:
+    return reduced(g, onnx, x, range(x.rank), False)
+
+
+@lower_each("aten.{}.dim", {"max": "ArgMax", "min": "ArgMin"})
+def extreme(g: Builder, x: Value, dim: int, keepdim: bool = False, *, onnx: str) -> tuple[Value, Value]:
+    reduction = {"ArgMax": "ReduceMax", "ArgMin": "ReduceMin"}[onnx]
+    axis = dim % x.rank
+    return reduced(g, reduction, x, [axis], keepdim), g.op(onnx, x, axis=axis, keepdims=int(keepdim))
+
+
+@lower_each("aten.{}.default", {"argmax": "ArgMax", "argmin": "ArgMin"})
+def argument(g: Builder, x: Value, dim: int | None = None, keepdim: bool = False, *, onnx: str) -> Value:
+    if dim is None:
+        flat = g.reshape(x, [-1])
+        found = g.op(onnx, flat, axis=0, keepdims=0)
+        return g.reshape(found, [1] * x.rank) if keepdim else found
+    return g.op(onnx, x, axis=dim % x.rank, keepdims=int(keepdim))
+
+
+@lower_each(
+    "aten.{}", {"any.dim": "ReduceMax", "all.dim": "ReduceMin", "any.dims": "ReduceMax", "all.dims": "ReduceMin"}
+)
+def truth(g: Builder, x: Value, dim: Any = None, keepdim: bool = False, *, onnx: str) -> Value:
+    axes = range(x.rank) if dim is None else [dim] if isinstance(dim, int) else dim
+    return _truth(g, x, axes, keepdim, onnx)
+
+
+@lower_each("aten.{}.default", {"any": "ReduceMax", "all": "ReduceMin"})
+def truth_of_all(g: Builder, x: Value, *, onnx: str) -> Value:
+    return _truth(g, x, range(x.rank), False, onnx)
+
+
+def _truth(g: Builder, x: Value, axes: Sequence[int], keepdim: bool, op_type: str) -> Value:
+    numbers = Value(g.cast(g.cast(x, torch.bool), torch.int32).name, torch.int32, x.shape)
+    return g.cast(Value(reduced(g, op_type, numbers, axes, keepdim).name, torch.int32), torch.bool)
+
+
+@lower("aten.logsumexp.default")
+def logsumexp(g: Builder, x: Value, dim: Sequence[int], keepdim: bool = False) -> Value:
+    return reduced(g, "ReduceLogSumExp", x, dim, keepdim)
+
+
+@lower("aten.cumsum.default")
+def cumsum(g: Builder, x: Value, dim: int, *, dtype: Any = None) -> Value:
+    x_typed = g.cast(x, g.result.dtype)
+    return g.CumSum(x_typed, g.scalar(dim % x.rank, torch.int64)) if x.rank else x_typed
+
+
+@lower("aten.topk.default")
+def topk(g: Builder, x: Value, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Value, Value]:
+    count = g.vector([k])
+    return g.TopK(x, count, axis=dim % x.rank, largest=int(largest), sorted=int(sorted), n_outputs=2)
+
+
+@lower("aten.sort.default")
+def sort(g: Builder, x: Value, dim: int = -1, descending: bool = False) -> tuple[Value, Value]:
+    axis = dim % x.rank
+    return g.TopK(x, g.vector([g.size(x, axis)]), axis=axis, largest=int(descending), n_outputs=2)
+
+
+@lower("aten.sort.stable")
+def sort_stable(g: Builder, x: Value, *, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+    """TopK takes the lower of equal elements' places first, so that it is stable in both directions."""
+    return sort(g, x, dim, descending)

@@ -1,0 +1,108 @@
+"""The score a method meets while it is traced: every row at once, the target resolved in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from onnxsal.compiler.target import GraphTarget
+from onnxsal.errors import CompileFault
+from onnxsal.score import BoundScore, Result, Runner
+from onnxsal.types import Feeds, Target
+
+
+class GraphScore(BoundScore):
+    """The explained number as a graph computes it: no tries, no halving, nothing that depends on values.
+
+    Args:
+        engine: Runs the model.
+        feeds: All inputs.
+        explained: The inputs that are explained.
+        target: Which number.
+        places: Where each example's number lies, for each part of the target.
+        stacked: Whether dim 0 of inputs and outputs counts the examples.
+        batched: Names of the fixed inputs that have one row per example.
+        together: Whether the model takes any number of rows at a time; it is given the examples one call after the
+            other where not.
+        seed: Where random numbers start.
+    """
+
+    def __init__(
+        self,
+        engine: Runner,
+        feeds: Feeds,
+        explained: Sequence[str],
+        target: GraphTarget,
+        places: Sequence[Tensor | None],
+        *,
+        stacked: bool,
+        batched: frozenset[str],
+        together: bool,
+        seed: int,
+    ) -> None:
+        outputs = [Target(name) for name in target.outputs]
+        super().__init__(engine, feeds, explained, outputs, stacked=stacked, batched=batched, seed=seed)
+        self.target = target
+        self.places = places
+        self.together = together
+        self.examples = feeds[explained[0]].shape[0] if stacked else 1
+
+    def with_feeds(self, feeds: Feeds) -> GraphScore:
+        """Return the score of other examples, k rows for each of this score's."""
+        copies = _count(feeds) // self.examples
+        places = [place if place is None else place.repeat(copies) for place in self.places]
+        fixed = {n: self._copied(v, copies) if n in self.batched else v for n, v in self.fixed.items()}
+        found = self._varied(_feeds=feeds, examples=self.examples * copies, places=places, fixed=fixed)
+        assert isinstance(found, GraphScore)
+        return found
+
+    def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
+        """Return standard normal noise, alike for every example."""
+        generator = self.generator(draw)
+        return {name: self._normal(value, generator).unsqueeze(0).expand_as(value) for name, value in feeds.items()}
+
+    def _normal(self, value: Tensor, generator: torch.Generator) -> Tensor:
+        shape = value.shape[1:]
+        if not all(isinstance(size, int) for size in shape):
+            raise CompileFault(
+                f"the method draws noise for a feed of open sizes {list(shape)}",
+                hint="fix all dimensions but the batch: a file holds its noise as constants",
+            )
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(value.dtype)
+
+    def generators(self, feeds: Feeds, draw: int = 0) -> list[torch.Generator]:  # noqa: ARG002
+        """Return one source of random numbers for all rows: what is drawn stands in the file."""
+        return [self.generator(draw)]
+
+    def rows_allowed(self) -> int | None:
+        """Return what was found out before the trace: None for any number of rows."""
+        return None if self.together else self.examples
+
+    def _chunked(self, kind: str, feeds: Feeds, work: Callable[[Feeds, int], Result]) -> Iterator[Result]:  # noqa: ARG002
+        if self.together:
+            yield work(feeds, 0)
+            return
+        for call in range(_count(feeds) // self.examples):
+            start = call * self.examples
+            yield work({name: value[start : start + self.examples] for name, value in feeds.items()}, start)
+
+    def _call(self, feeds: Feeds, start: int) -> tuple[Feeds, list[Any]]:  # noqa: ARG002
+        copies = _count(feeds) // self.examples
+        fixed = {n: self._copied(v, copies) if n in self.batched else v for n, v in self.fixed.items()}
+        call = {n: v.to(self._feeds[n].dtype) for n, v in feeds.items()} | fixed
+        if not self.stacked:
+            call = {n: v if n in self.fixed and n not in self.batched else v[0] for n, v in call.items()}
+        return call, list(self.targets)
+
+    def _copied(self, value: Tensor, copies: int) -> Tensor:
+        return value if copies == 1 else value.repeat(copies, *[1] * (value.ndim - 1))
+
+    def _numbers(self, outputs: Feeds, targets: Sequence[Any]) -> Tensor:  # noqa: ARG002
+        return self.target.value(outputs, self.places, stacked=self.stacked)
+
+
+def _count(feeds: Feeds) -> int:
+    return next(iter(feeds.values())).shape[0]

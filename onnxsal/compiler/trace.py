@@ -1,0 +1,277 @@
+"""Write down what a method does to a model, as one graph of aten operators over open sizes.
+
+The method itself runs, once, on tensors that have shapes and no numbers. Beside the graph, the trace says which of its
+values are values of the ONNX file, so that those need not be computed in another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions, decomposition_table
+from torch._dispatch.python import enable_python_dispatcher
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.overrides import TorchFunctionMode
+
+from onnxsal.compiler.lower import lowerings
+from onnxsal.compiler.score import GraphScore
+from onnxsal.compiler.target import TARGET_INPUT, GraphTarget
+from onnxsal.engines.torch import TorchEngine
+from onnxsal.errors import CompileFault, OnnxsalError
+from onnxsal.model import Model
+from onnxsal.options import Choice
+from onnxsal.types import Feeds
+
+ALIASES = frozenset(
+    {
+        torch.ops.aten.alias.default,
+        torch.ops.aten.detach.default,
+        torch.ops.aten.clone.default,
+        torch.ops.aten.lift_fresh_copy.default,
+        torch.ops.aten.lift_fresh.default,
+        torch.ops.aten.contiguous.default,
+    }
+)
+"""Calls that hand on what they are given."""
+
+
+@dataclass
+class Run:
+    """One run of the model within the trace: what it was fed, and its values, by ONNX name."""
+
+    feeds: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Trace:
+    """What a method does to a model.
+
+    Args:
+        module: The graph of aten operators.
+        inputs: The graph's inputs by name: the model's, and those of the method.
+        attributions: What the method gives, by the name of the explained input.
+        runs: The runs of the model; the first is the one whose outputs the file gives.
+        fixed: Dimensions the model declares open and the trace could not keep open, as text.
+    """
+
+    module: fx.GraphModule
+    inputs: dict[str, fx.Node]
+    attributions: dict[str, fx.Node]
+    runs: list[Run]
+    fixed: list[str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is traced: a method with its options, bound to a model, its inputs and a target.
+
+    ``open_sizes`` says whether dimensions the model declares open stay open.
+    """
+
+    model: Model
+    choice: Choice
+    explained: tuple[str, ...]
+    target: GraphTarget
+    stacked: bool
+    batched: frozenset[str]
+    together: bool
+    seed: int = 0
+    open_sizes: bool = True
+
+
+def trace(subject: Subject, feeds: Mapping[str, Tensor], fed_target: Tensor | None) -> Trace:
+    """Trace a method over examples of the inputs, whose shapes stand for all others.
+
+    Raises:
+        CompileFault: the method or the model does something that depends on values.
+    """
+    shapes = ShapeEnv(duck_shape=False)
+    mode = FakeTensorMode(shape_env=shapes, allow_non_fake_inputs=True)
+    engine = _RecordingEngine(subject.model)
+    fakes = {
+        port.name: _fake(mode, feeds[port.name], port.shape if subject.open_sizes else None)
+        for port in subject.model.inputs
+    }
+    if fed_target is not None:
+        fakes[TARGET_INPUT] = _fake(mode, fed_target, (None, *fed_target.shape[1:]) if subject.open_sizes else None)
+    names = list(fakes)
+    layout: list[Any] = []
+
+    def work(*tensors: Tensor) -> list[Tensor]:
+        engine.runs.clear()
+        found = run(subject, engine, dict(zip(names, tensors, strict=True)))
+        layout[:] = [list(found), [(list(run.feeds), list(run.values)) for run in engine.runs]]
+        return [*found.values(), *(v for run in engine.runs for v in (*run.feeds.values(), *run.values.values()))]
+
+    try:
+        with mode, enable_python_dispatcher(), _Draws():
+            module = make_fx(work, decomposition_table=_decompositions(), record_module_stack=False)(*fakes.values())
+    except OnnxsalError:
+        raise
+    except Exception as error:
+        raise CompileFault(
+            f"cannot be traced: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            where=str(engine.node) if engine.node is not None else "method",
+            hint="a graph can only hold what does not depend on the values it is fed",
+        ) from error
+    return _sorted(module, names, layout, _settled(subject, fakes) if subject.open_sizes else [])
+
+
+def run(subject: Subject, engine: TorchEngine, tensors: Feeds) -> Feeds:
+    """Run the method once; the model's own outputs come first, from a run of their own."""
+    fed = tensors.pop(TARGET_INPUT, None) if subject.target.is_fed else None
+    with torch.no_grad():
+        outputs = engine.run(tensors)
+        places = subject.target.places(outputs, fed, stacked=subject.stacked)
+    score = GraphScore(
+        engine,
+        tensors,
+        subject.explained,
+        subject.target,
+        places,
+        stacked=subject.stacked,
+        batched=subject.batched,
+        together=subject.together,
+        seed=subject.seed,
+    )
+    found = subject.choice.method.explain(score, score.feeds, **subject.choice.arguments(score, score.feeds))
+    values = {name: found[name] if subject.stacked else found[name][0] for name in subject.explained}
+    return {name: value.detach().expand_as(tensors[name]) for name, value in values.items()}
+
+
+def _fake(mode: FakeTensorMode, value: Tensor, shape: Sequence[Any] | None) -> FakeTensor:
+    """Return a tensor without numbers; the dimensions that are declared open stay open."""
+    declared = list(value.shape) if shape is None else shape
+    kinds = [DimDynamic.STATIC if isinstance(dim, int) else DimDynamic.DYNAMIC for dim in declared]
+    context = StatelessSymbolicContext(dynamic_sizes=kinds)
+    return mode.from_tensor(value, static_shapes=False, symbolic_context=context)  # type: ignore[return-value]
+
+
+def _settled(subject: Subject, fakes: Mapping[str, Tensor]) -> list[str]:
+    """Return the dimensions that were declared open and have become numbers."""
+    return [
+        f"{port.name}[{axis}] = {int(fakes[port.name].shape[axis])}"
+        for port in subject.model.inputs
+        for axis, dim in enumerate(port.shape or ())
+        if not isinstance(dim, int) and _is_settled(fakes[port.name].shape[axis])
+    ]
+
+
+def _is_settled(size: Any) -> bool:
+    return isinstance(size, int) or not size.node.expr.free_symbols
+
+
+def _decompositions() -> dict[Any, Any]:
+    """Return torch's own decompositions of operators that are not lowered as they are."""
+    known = lowerings()
+    table = {**decomposition_table, **core_aten_decompositions()}
+    return {operator: function for operator, function in table.items() if str(operator) not in known}
+
+
+def _sorted(module: fx.GraphModule, names: list[str], layout: list[Any], fixed: list[str]) -> Trace:
+    """Take the traced graph's outputs apart."""
+    graph = module.graph
+    placeholders = [node for node in graph.nodes if node.op == "placeholder"]
+    (outputs,) = next(node for node in graph.nodes if node.op == "output").args
+    left = iter(outputs)  # type: ignore[arg-type]
+    explained, runs = layout
+    attributions = {name: next(left) for name in explained}
+    found = [Run({n: next(left) for n in feeds}, {n: next(left) for n in values}) for feeds, values in runs]
+    return Trace(module, dict(zip(names, placeholders, strict=True)), attributions, _merged(found), fixed)
+
+
+def _merged(runs: list[Run]) -> list[Run]:
+    """Return the runs, those on the same feeds as one."""
+    merged: dict[Any, Run] = {}
+    for run in runs:
+        run.feeds = {name: root(node) for name, node in run.feeds.items()}
+        run.values = {name: root(node) for name, node in run.values.items()}
+        key = tuple(sorted((name, node.name) for name, node in run.feeds.items()))
+        if key in merged:
+            merged[key].values |= {n: v for n, v in run.values.items() if n not in merged[key].values}
+        else:
+            merged[key] = run
+    return list(merged.values())
+
+
+def root(node: fx.Node) -> fx.Node:
+    """Return the node whose value a node hands on."""
+    while node.target in ALIASES:
+        node = node.all_input_nodes[0]
+    return node
+
+
+class _Draws(TorchFunctionMode):
+    """Lets seeded random numbers be drawn while everything else is only traced: they become constants."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if kwargs.get("generator") is None:
+            return func(*args, **kwargs)
+        with disable_proxy_modes_tracing(), unset_fake_temporarily():
+            return func(*args, **kwargs)
+
+
+class _RecordingEngine(TorchEngine):
+    """Runs the imported graph node by node, keeps every value's ONNX name, and marks what each node was traced to."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model, "cpu")
+        self.runs: list[Run] = []
+        self.node: Any = None
+
+    def _call(self, part: fx.GraphModule, arguments: Sequence[Any]) -> Sequence[Any]:
+        return self._interpret(fx.Interpreter(part), arguments)
+
+    def _interpret(self, run: fx.Interpreter, arguments: Sequence[Any]) -> Sequence[Any]:
+        record, run_node = Run(), run.run_node
+        self.runs.append(record)
+
+        def recorded(n: fx.Node) -> Any:
+            self.node = n.meta.get("onnx", self.node)
+            result = self._marked(run_node, n)
+            names = n.meta.get("onnx_outputs", ())
+            if n.op != "get_attr" and len(names) == 1 and names[0] and isinstance(result, Tensor):
+                (record.feeds if n.op == "placeholder" else record.values)[names[0]] = result
+            return result
+
+        run.run_node = recorded  # type: ignore[method-assign]
+        found: Sequence[Any] = run.run(*arguments)
+        self.node = None
+        return found
+
+    def _marked(self, run_node: Callable[[fx.Node], Any], n: fx.Node) -> Any:
+        """Run a node and mark the traced calls that it makes."""
+        mode = get_proxy_mode()
+        if mode is None or "onnx" not in n.meta:
+            return run_node(n)
+        last = next(iter(reversed(mode.tracer.graph.nodes)), None)
+        result = run_node(n)
+        for traced in reversed(mode.tracer.graph.nodes):
+            if traced is last:
+                break
+            traced.meta["onnx"] = n.meta["onnx"]
+        return result
+
+
+def origin(node: fx.Node) -> Any:
+    """Return the ONNX node that a traced call belongs to: its own, or the latest of those whose values it reads."""
+    seen: set[fx.Node] = set()
+    waiting = [node]
+    while waiting:
+        here = waiting.pop(0)
+        if "onnx" in here.meta:
+            return here.meta["onnx"]
+        fresh = [n for n in here.all_input_nodes if n not in seen]
+        seen.update(fresh)
+        waiting += sorted(fresh, key=lambda n: "onnx" not in n.meta)
+        if len(seen) > 200:
+            return None
+    return None

@@ -1,0 +1,201 @@
+"""A compiled file answers what the model answers and explains it as the torch engine does, at any batch size."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+
+import onnxsal
+from onnxsal.entries import Method
+from onnxsal.errors import CompileFault, InputError, ParityError, UsageError
+from onnxsal.plugins import registry
+from tests import models_for_tests as tiny
+
+MODELS = Path(__file__).parents[2] / "models"
+DIGITS = MODELS / "digits_cnn.onnx"
+
+
+def digits(count: int) -> dict[str, np.ndarray]:
+    return {"image": np.load(MODELS / "samples" / "digits.npz")["image"][:count]}
+
+
+def run(compiled: onnxsal.CompiledModel, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run a compiled model as anybody would: by ONNX Runtime."""
+    session = onnxruntime.InferenceSession(compiled.proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip(compiled.outputs, session.run(None, feeds), strict=True))
+
+
+def close(got: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5) -> None:
+    assert got.shape == expected.shape
+    assert np.abs(got - expected).max() <= tolerance * np.abs(expected).max()
+
+
+@pytest.fixture(scope="module")
+def saliency() -> onnxsal.CompiledModel:
+    return onnxsal.compile(DIGITS, method="saliency", abs=False)
+
+
+@pytest.mark.parametrize("examples", [1, 2, 5, 10])
+def test_any_number_of_examples(saliency, examples):
+    answers = run(saliency, digits(examples))
+    model = onnxsal.load(DIGITS)
+    np.testing.assert_array_equal(answers["logits"], model.session().run(None, digits(examples))[0])
+    expected = onnxsal.explain(model, digits(examples), method="saliency", abs=False)
+    close(answers["image_attribution"], expected.values["image"])
+
+
+def test_outputs_keep_their_names_and_the_batch_its_symbol(saliency):
+    assert saliency.outputs == ["logits", "image_attribution"]
+    ports = [*saliency.proto.graph.input, *saliency.proto.graph.output]
+    assert {p.type.tensor_type.shape.dim[0].dim_param for p in ports} == {"batch"}
+
+
+def test_weights_are_kept_once(saliency):
+    assert saliency.proto.ByteSize() < 1.3 * DIGITS.stat().st_size
+
+
+def test_only_the_standard_domain(saliency):
+    assert {entry.domain for entry in saliency.proto.opset_import} == {""}
+    assert {node.domain for node in saliency.proto.graph.node} == {""}
+
+
+def test_metadata_says_where_it_comes_from(saliency):
+    facts = json.loads({p.key: p.value for p in saliency.proto.metadata_props}["onnxsal"])
+    assert facts["method"] == "saliency"
+    assert facts["options"] == {"abs": False}
+    assert facts["target"] == "logits[argmax]"
+    assert facts["model_sha256"] == onnxsal.load(DIGITS).sha256
+    assert facts["checked"]["examples"] == 3
+
+
+DRAWING = {"gradient_shap", "smoothgrad"}
+"""Methods whose draws are alike for every example in a file, and each example's own in the engine."""
+IMPOSSIBLE = {"eigen_cam"}
+METHODS = [name for name in registry().names("methods") if name not in IMPOSSIBLE]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_compiles(method):
+    compiled = onnxsal.compile(DIGITS, method=method, target=3)
+    assert compiled.facts["fixed"] == []
+    assert compiled.facts["checked"]["image_attribution"] <= 1e-4
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in DRAWING])
+def test_every_method_says_what_explain_says(method):
+    compiled = onnxsal.compile(DIGITS, method=method, target=3)
+    expected = onnxsal.explain(DIGITS, digits(4), method=method, target=3)
+    close(run(compiled, digits(4))["image_attribution"], expected.values["image"], 1e-4)
+
+
+def test_a_method_that_cannot_be_written_says_where():
+    with pytest.raises(CompileFault, match=r"eigen_cam, node .*: operator aten\._linalg_svd.* has no lowering"):
+        onnxsal.compile(DIGITS, method="eigen_cam")
+
+
+def test_target_at_run_time():
+    compiled = onnxsal.compile(DIGITS, target_input=True, abs=False)
+    assert compiled.inputs == ["image", "target"]
+    answers = run(compiled, digits(3) | {"target": np.array([7, 0, -1])})
+    expected = onnxsal.explain(DIGITS, digits(3), target=[7, 0, 9], abs=False)
+    close(answers["image_attribution"], expected.values["image"])
+
+
+def maps() -> onnx.ModelProto:
+    """Return ``y = x * x`` with two axes per example, and a sum."""
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["y"], name="square"),
+        helper.make_node("ReduceSum", ["y", "axes"], ["total"], name="sum", keepdims=0),
+    ]
+    ports = [("y", tiny.FLOAT, ["N", 3, 4]), ("total", tiny.FLOAT, ["N"])]
+    return tiny.model(nodes, [("x", tiny.FLOAT, ["N", 3, 4])], ports, {"axes": np.array([1, 2])})
+
+
+@pytest.mark.parametrize("target", ["y[1,2]", "y[1].sum()", "y[1,argmax]", "y[argmax,0]", "y[:,1:3].mean()", "total"])
+def test_every_kind_of_target(target):
+    x = np.random.default_rng(0).standard_normal((5, 3, 4)).astype(np.float32)
+    compiled = onnxsal.compile(maps(), target=target, abs=False)
+    expected = onnxsal.explain(maps(), {"x": x}, target=target, abs=False)
+    close(run(compiled, {"x": x})["x_attribution"], expected.values["x"])
+
+
+def test_target_at_run_time_of_several_axes():
+    x = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
+    compiled = onnxsal.compile(maps(), target="y", target_input=True, abs=False)
+    answers = run(compiled, {"x": x, "target": np.array([[0, 1], [2, 3]])})
+    expected = np.zeros_like(x)
+    expected[0, 0, 1], expected[1, 2, 3] = 2 * x[0, 0, 1], 2 * x[1, 2, 3]
+    np.testing.assert_allclose(answers["x_attribution"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("target", [[1, 2], "top3"])
+def test_targets_that_differ_from_example_to_example_are_refused(target):
+    with pytest.raises(UsageError, match="target"):
+        onnxsal.compile(DIGITS, target=target)
+
+
+def test_an_input_beside_the_explained_one():
+    model = tiny.model(
+        [helper.make_node("Mul", ["a", "b"], ["y"], name="product")],
+        [("a", tiny.FLOAT, ["N", 3]), ("b", tiny.FLOAT, ["N", 3])],
+        [("y", tiny.FLOAT, ["N", 3])],
+    )
+    compiled = onnxsal.compile(model, method="integrated_gradients", inputs=["a"], target="y.sum()")
+    a, b = np.random.default_rng(1).standard_normal((2, 4, 3)).astype(np.float32)
+    answers = run(compiled, {"a": a, "b": b})
+    assert compiled.outputs == ["y", "a_attribution"]
+    np.testing.assert_allclose(answers["a_attribution"], a * b, rtol=1e-5)
+
+
+def test_a_quantised_model_is_kept_as_it_is():
+    compiled = onnxsal.compile(MODELS / "digits_cnn_int8.onnx")
+    kept = {node.op_type for node in compiled.proto.graph.node}
+    original = {node.op_type for node in onnx.load(MODELS / "digits_cnn_int8.onnx").graph.node}
+    assert original <= kept
+    expected = onnxsal.explain(MODELS / "digits_cnn_int8.onnx", digits(4))
+    close(run(compiled, digits(4))["image_attribution"], expected.values["image"])
+
+
+def test_labels_of_a_classifier_still_come_out():
+    compiled = onnxsal.compile(MODELS / "tumours_mlp.onnx")
+    with np.load(MODELS / "samples" / "tumours.npz") as archive:
+        feeds = dict(archive)
+    answers = run(compiled, feeds)
+    expected = onnxsal.explain(MODELS / "tumours_mlp.onnx", feeds)
+    assert compiled.outputs == ["label", "probabilities", "X_attribution"]
+    close(answers["X_attribution"], expected.values["X"], 1e-4)
+
+
+def test_a_model_without_real_inputs_is_refused():
+    with pytest.raises(InputError, match="no floating-point input"):
+        onnxsal.compile(MODELS / "language_lstm.onnx")
+
+
+def test_a_graph_that_answers_something_else_is_refused():
+    with pytest.raises(ParityError, match="image_attribution"):
+        onnxsal.compile(DIGITS, tolerance=0)
+
+
+def test_a_method_that_looks_at_values_says_so(monkeypatch):
+    def explain(score, feeds):
+        """Look at a number."""
+        return {n: g * 2 if float(g.sum()) > 0 else g for n, g in score.gradients(feeds).items()}
+
+    _, provider = registry().find("methods", "saliency")
+    monkeypatch.setattr(registry(), "find", lambda *_: (Method("peeking", explain), provider))
+    with pytest.raises(CompileFault, match="depend on the values"):
+        onnxsal.compile(DIGITS, method="peeking")
+
+
+def test_saving_is_whole_or_not_at_all(saliency, tmp_path):
+    path = saliency.save(tmp_path / "explained.onnx")
+    assert path.read_bytes() == saliency.proto.SerializeToString()
+    assert [p.name for p in tmp_path.iterdir()] == ["explained.onnx"]
+    with pytest.raises(onnxsal.errors.OutputError):
+        saliency.save(tmp_path / "nowhere" / "explained.onnx")
