@@ -17,6 +17,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from onnxsal.compiler.compile import CompiledModel as CompiledModel
     from onnxsal.compiler.compile import compile as compile
+    from onnxsal.evaluation import compare as compare
+    from onnxsal.evaluation import evaluate as evaluate
     from onnxsal.hookspecs import hookimpl as hookimpl
     from onnxsal.importer.operator import Host as Host
     from onnxsal.importer.operator import layer as layer
@@ -38,6 +40,8 @@ _HOMES = {
     "Host": "importer.operator",
     "Model": "model",
     "compile": "compiler.compile",
+    "compare": "evaluation",
+    "evaluate": "evaluation",
     "explain": "pipeline",
     "hookimpl": "hookspecs",
     "layer": "importer.operator",

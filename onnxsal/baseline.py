@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from onnxsal.errors import InputError, OnnxsalError, PluginError, UsageError
+from onnxsal.errors import InputError, UsageError
 from onnxsal.inputs import read_inputs
-from onnxsal.plugins import OURS, registry
+from onnxsal.plugins import blamed, registry
 from onnxsal.types import Feeds, Port
 
 Generators = Callable[[], "list[torch.Generator]"]
@@ -74,16 +74,10 @@ def make_baselines(spec: Any, feeds: Feeds, generators: Generators) -> Feeds:
 def _made(said: str, feeds: Feeds, generators: Generators) -> Feeds:
     """Return what the baseline of a name makes; a plugin's fault is told as such."""
     maker, options = registry().configured("baselines", said)
-    try:
+    provider = next(provider for entry, provider in registry().items("baselines") if entry is maker)
+    with blamed(provider, f"baseline {maker.name!r}"):
         made = maker.make(feeds, generators(), **options) if maker.random else maker.make(feeds, **options)
         return {name: made[name].reshape(-1, *value.shape) for name, value in feeds.items()}
-    except OnnxsalError:
-        raise
-    except Exception as error:
-        provider = next(p for entry, p in registry().items("baselines") if entry is maker)
-        if provider.distribution == OURS:
-            raise
-        raise PluginError(f"baseline {maker.name!r} of {provider} failed: {error}") from error
 
 
 def _number(spec: Any) -> float | None:

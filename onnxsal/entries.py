@@ -337,9 +337,15 @@ class Engine(Entry):
 
 @dataclass(frozen=True)
 class Metric(Entry):
-    """A measure of an explanation: ``measure(score, feeds, attributions, *, …) -> number per example``."""
+    """A measure of an explanation: ``measure(explanation, *, …) -> Tensor [examples]``; NaN where it has no answer.
+
+    ``explanation`` is an `onnxsal.types.Explanation`. ``higher_is_better`` says which way methods are ranked;
+    ``needs_region`` that somebody has to mark a part of the input.
+    """
 
     measure: Callable[..., Any]
+    higher_is_better: bool
+    needs_region: bool = False
 
     @property
     def function(self) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Hashable, Iterator, Sequence
@@ -60,6 +61,13 @@ class Model:
         self.proofs: dict[Hashable, Any] = {}
         """How far the import was found to be from ONNX Runtime (`onnxsal.parity`), by all that decides it."""
         self._modules: dict[tuple[str, Quantized, Precision], fx.GraphModule] = {}
+
+    def with_graph(self, graph: Graph) -> Model:
+        """Return the model with another graph of the same inputs and outputs; ONNX Runtime cannot run it."""
+        other = copy.copy(self)
+        other.source, other.graph = b"", graph
+        other.engines, other.proofs, other._modules = {}, {}, {}
+        return other
 
     @property
     def name(self) -> str:

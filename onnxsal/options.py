@@ -145,14 +145,22 @@ def arguments_of(
 
 
 def _inner(said: Any, where: str) -> Choice:
+    return choose(*named("methods", said, f"option {where}"))
+
+
+def named(kind: str, said: Any, where: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the options of an entry that a user asks for, as text or as a pair of both.
+
+    Raises:
+        UsageError: no such entry, or neither text nor a pair.
+    """
     if isinstance(said, str):
-        method, options = registry().configured("methods", said)
-        return choose(method.name, options)
-    if isinstance(said, tuple) and [type(part) for part in said] == [str, dict]:
-        return choose(*said)
+        return registry().parsed(kind, said)
+    if isinstance(said, tuple) and len(said) == 2 and isinstance(said[0], str) and isinstance(said[1], Mapping):
+        return said
     raise UsageError(
-        f"{type(said).__name__} is no method",
-        where=f"option {where}",
+        f"{type(said).__name__} is no {kind.removesuffix('s')}",
+        where=where,
         hint="say its name, with options after a colon: integrated_gradients:steps=20",
     )
 

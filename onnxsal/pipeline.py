@@ -21,7 +21,7 @@ from onnxsal.completeness import judge
 from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
 from onnxsal.engine import Running, open_engine, without_gradients
-from onnxsal.errors import OnnxsalError, PluginError, UsageError
+from onnxsal.errors import PluginError, UsageError
 from onnxsal.importer.precision import raised_tensor
 from onnxsal.importer.section import value_in
 from onnxsal.importer.values import as_tensor, to_host
@@ -31,7 +31,7 @@ from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
 from onnxsal.options import Choice, Outside, choose
 from onnxsal.parity import Parity, remedy, verify_once
-from onnxsal.plugins import OURS, Provider
+from onnxsal.plugins import Provider, blamed
 from onnxsal.score import BoundScore, Known, Recorded
 from onnxsal.subject import Subject, subject_of
 from onnxsal.target import Answers, ask, output_of
@@ -211,7 +211,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     subject = subject_of(model, need, request)
     explained = subject.inputs
     arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
-    running = open_engine(model, method, need, request.engine, request.device, _readings(request))
+    running = open_engine(model, method, need, request.engine, request.device, readings_of(request))
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, arrays, running.device, request)
     first = _FirstRun(model, running, method if not subject.layers else None, tensors, explained)
@@ -340,7 +340,7 @@ def _verified(model: Model, feeds: Mapping[str, Any], device: str, request: Requ
     return parity
 
 
-def _readings(request: Request) -> dict[str, str]:
+def readings_of(request: Request) -> dict[str, str]:
     """Return how the model is to be read, where that is asked for."""
     asked = {"quantized": request.quantized, "precision": request.precision}
     return {name: value for name, value in asked.items() if value != getattr(Request, name)}
@@ -367,16 +367,8 @@ def explained_by(plan: Plan, outer: BoundScore) -> Explained:
     feeds = score.feeds
     outside = None if score is outer else Outside(outer, partial(plan.subject.placed, outer))
     arguments = plan.choice.arguments(score, feeds, outside)
-    try:
+    with blamed(plan.provider, f"method {plan.method.name!r}"):
         values = plan.method.explain(score, feeds, **arguments)
-    except (OnnxsalError, torch.OutOfMemoryError, MemoryError):
-        raise
-    except Exception as error:
-        if plan.provider.distribution == OURS:
-            raise
-        raise PluginError(
-            f"method {plan.method.name!r} of {plan.provider} raised {type(error).__name__}: {error}"
-        ) from error
     _check_values(plan, values, feeds)
     return Explained(plan, score, arguments, values)
 

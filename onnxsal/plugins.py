@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -20,7 +21,7 @@ import pluggy
 import onnxsal
 from onnxsal import hookspecs
 from onnxsal.entries import Entry
-from onnxsal.errors import PluginError, UsageError, nearest
+from onnxsal.errors import OnnxsalError, PluginError, UsageError, nearest
 
 OURS = "onnxsal"
 PREFIX = "onnxsal_"
@@ -110,19 +111,24 @@ class Registry:
             )
         return claims[0]
 
-    def configured(self, kind: str, said: str) -> tuple[Any, dict[str, Any]]:
-        """Return the entry and the options that ``name``, ``name:value`` or ``name:key=value,key=value`` stands for.
+    def parsed(self, kind: str, said: str) -> tuple[str, dict[str, str]]:
+        """Return the name and the options in ``name``, ``name:value`` or ``name:key=value,key=value``.
 
         Raises:
-            UsageError: there is none of that name, or it has no such option.
+            UsageError: there is none of that name, or it takes no options.
             PluginError: two distributions claim the name.
         """
         name, _, rest = said.partition(":")
         short, _, after = rest.partition(":")
         if name not in self.entries.get(kind, {}) and short in self.entries.get(kind, {}):
             name, rest = f"{name}:{short}", after  # the distribution stands before
+        return name, self.get(kind, name).options_in(rest)
+
+    def configured(self, kind: str, said: str) -> tuple[Any, dict[str, Any]]:
+        """Return the entry and all its options, as `parsed` reads them; errors too, and for an unknown option."""
+        name, options = self.parsed(kind, said)
         entry = self.get(kind, name)
-        return entry, entry.check_options(entry.options_in(rest))
+        return entry, entry.check_options(options)
 
     def add(self, kind: str, entry: Entry, provider: Provider) -> None:
         """Add an entry; a second one of the same name is a clash, reported when somebody asks for the name."""
@@ -132,6 +138,23 @@ class Registry:
         """Note a plugin that is left out."""
         details = "".join(traceback.format_exception(error)) if error else ""
         self.problems.append(Problem(provider, reason, details))
+
+
+@contextlib.contextmanager
+def blamed(provider: Provider, what: str) -> Iterator[None]:
+    """Tell what an entry of a plugin raises as the plugin's fault; a user's mistake and full memory stay what they are.
+
+    Raises:
+        PluginError: the entry failed, and is none of ours.
+    """
+    try:
+        yield
+    except (OnnxsalError, MemoryError):
+        raise
+    except Exception as error:
+        if provider.distribution == OURS or type(error).__name__ == "OutOfMemoryError":
+            raise
+        raise PluginError(f"{what} of {provider} raised {type(error).__name__}: {error}") from error
 
 
 @cache

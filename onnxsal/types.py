@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -164,6 +164,47 @@ class Score(Protocol):
 
     def generator(self, draw: int = 0) -> Generator:
         """Return a source of random numbers for what all rows share, on the CPU; it depends on seed and draw alone."""
+
+
+class Explanation(Protocol):
+    """An explanation under examination: all that a metric sees of it. Dim 0 counts the examples."""
+
+    @property
+    def score(self) -> Score:
+        """The explained number as a function of the explained inputs."""
+
+    @property
+    def feeds(self) -> Feeds:
+        """The explained inputs."""
+
+    @property
+    def values(self) -> Feeds:
+        """The attributions, shaped like the feeds."""
+
+    @property
+    def baselines(self) -> Feeds | None:
+        """What the method explains against, shape [baselines, *feed's shape]; None where it takes no baseline."""
+
+    @property
+    def region(self) -> Feeds:
+        """What somebody marked in the inputs, as truth values shaped like the feeds; for metrics that need a region."""
+
+    def again(self, feeds: Feeds) -> Feeds:
+        """Return the attributions of k copies of the examples that have other values."""
+
+    def of_other_targets(self) -> Feeds:
+        """Return the attributions of another class for each example, drawn by the example's seed.
+
+        Raises:
+            UsageError: the output has no other class.
+        """
+
+    def with_random_weights(self, stages: int) -> Iterator[Feeds]:
+        """Yield the attributions of the model with more and more of its weights shuffled, from the output back.
+
+        Raises:
+            UsageError: the model has no weights.
+        """
 
 
 @dataclass(frozen=True)
@@ -331,15 +372,15 @@ class Attribution:
         return {
             "schema": SCHEMA,
             "method": self.method,
-            "options": _plain(self.options),
+            "options": plain(self.options),
             "target": [str(t) for t in self.target],
             "label": [t.label for t in self.target],
             "layer": list(self.layer) or None,
             "neuron": self.neuron,
-            "score": _plain(self.score),
-            "completeness": _plain(self.completeness),
-            "parity": _plain(self.parity),
-            "provenance": _plain(dataclasses.asdict(self.provenance)),
+            "score": plain(self.score),
+            "completeness": plain(self.completeness),
+            "parity": plain(self.parity),
+            "provenance": plain(dataclasses.asdict(self.provenance)),
         }
 
     def save(self, path: str | Path, format: str | None = None, **options: Any) -> Path:
@@ -377,14 +418,14 @@ class Attribution:
         return f"<Attribution {self.method} of {targets}: {shapes}>"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return the value as JSON can hold it; what JSON has no word for becomes text."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

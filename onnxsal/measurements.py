@@ -1,0 +1,143 @@
+"""What measuring explanations gives: figures for one, and a ranking of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from onnxsal.types import Attribution, plain
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One metric of one explanation.
+
+    Args:
+        metric: The metric's name.
+        options: Its options, defaults included.
+        higher_is_better: Which way methods are ranked.
+        values: One number per example; NaN where the metric has no answer.
+        seconds: How long measuring took.
+    """
+
+    metric: str
+    options: Mapping[str, Any]
+    higher_is_better: bool
+    values: np.ndarray
+    seconds: float
+
+    @property
+    def mean(self) -> float:
+        """The mean over the examples that have a number; NaN where none has."""
+        return mean_of(self.values)
+
+    @property
+    def deviation(self) -> float:
+        """The sample standard deviation over the examples that have a number; NaN for less than two."""
+        return deviation_of(self.values)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """All facts, as plain JSON values."""
+        return plain(  # type: ignore[no-any-return]
+            {
+                "options": self.options,
+                "higher_is_better": self.higher_is_better,
+                "mean": self.mean,
+                "deviation": self.deviation,
+                "values": self.values,
+                "seconds": round(self.seconds, 4),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One method measured.
+
+    Args:
+        attribution: The explanation that was measured.
+        measurements: By the metrics' names.
+        skipped: The metrics that nobody asked for by name and that could not be measured, and why.
+    """
+
+    attribution: Attribution
+    measurements: Mapping[str, Measurement]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """All facts, as plain JSON values."""
+        measured = {name: measurement.meta for name, measurement in self.measurements.items()}
+        return {**self.attribution.meta, "metrics": measured, "skipped": dict(self.skipped)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several methods measured on the same inputs.
+
+    Args:
+        evaluations: By the methods' names, with options as they were asked for.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+
+    @cached_property
+    def ranks(self) -> dict[str, np.ndarray]:
+        """The methods' ranks by each metric that all of them have, shape [methods, examples]; 1 is the best."""
+        first, *others = (evaluation.measurements for evaluation in self.evaluations.values())
+        shared = [name for name in first if all(name in measurements for measurements in others)]
+        return {name: self._ranks(name) for name in shared}
+
+    def _ranks(self, metric: str) -> np.ndarray:
+        measured = [evaluation.measurements[metric] for evaluation in self.evaluations.values()]
+        values = np.stack([one.values for one in measured])
+        return ranks_of(values if measured[0].higher_is_better else -values)
+
+    @cached_property
+    def mean_ranks(self) -> dict[str, np.ndarray]:
+        """Each method's mean rank over the metrics, one number per example; the best method first."""
+        means = np.mean(list(self.ranks.values()), axis=0)
+        by_name = dict(zip(self.evaluations, means, strict=True))
+        return dict(sorted(by_name.items(), key=lambda item: float(item[1].mean())))
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """All facts, as plain JSON values; the best method first."""
+        return {
+            "schema": 1,
+            "ranking": [
+                {
+                    "method": name,
+                    "mean_rank": mean_of(ranks),
+                    "deviation": plain(deviation_of(ranks)),
+                    "ranks": plain(ranks),
+                }
+                for name, ranks in self.mean_ranks.items()
+            ],
+            "evaluations": {name: self.evaluations[name].meta for name in self.mean_ranks},
+        }
+
+
+def ranks_of(values: np.ndarray) -> np.ndarray:
+    """Return each row's rank within its column, 1 for the greatest; equals share their mean, NaN comes last."""
+    keys = np.where(np.isnan(values), -np.inf, values)
+    above = (keys[None] > keys[:, None]).sum(1)
+    equal = (keys[None] == keys[:, None]).sum(1)
+    return np.asarray(above + (equal + 1) / 2)
+
+
+def mean_of(values: np.ndarray) -> float:
+    """Return the mean of the numbers among some values; NaN where there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def deviation_of(values: np.ndarray) -> float:
+    """Return the sample standard deviation of the numbers among some values; NaN for less than two."""
+    known = values[~np.isnan(values)]
+    return float(known.std(ddof=1)) if known.size > 1 else float("nan")

@@ -1,0 +1,1 @@
+"""How good is an explanation? One file is one measure."""
