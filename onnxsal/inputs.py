@@ -21,6 +21,8 @@ __all__ = ["check_feeds", "read_inputs"]
 Arrays: TypeAlias = "dict[str, np.ndarray]"
 
 STDIN = "-"
+BRIGHT = 127
+"""A pixel of a picture is marked above this."""
 MAX_BYTES = 8 << 30
 """No input file may be larger."""
 
@@ -55,6 +57,28 @@ def read_inputs(
         readings |= _read(reader, content, wanted, options[reader.name], "stdin" if str(path) == STDIN else str(path))
     arrays = {name: reading.array for name, reading in readings.items()}
     return arrays, {name: r.picture for name, r in readings.items() if r.picture is not None}
+
+
+def read_region(
+    ports: Sequence[Port], sources: Mapping[str, str | Path], settings: Mapping[str, Any], preset: str | None
+) -> Arrays:
+    """Read what is marked in inputs: of a picture, resized as the inputs' pictures are, what is bright; else arrays.
+
+    Errors are those of `read_inputs`, whose arguments these are; settings and presets count only where they are known.
+    """
+    check_names(sources, ports)
+    return {
+        port.name: _marked(port, str(sources[port.name]), settings, preset) for port in ports if port.name in sources
+    }
+
+
+def _marked(port: Port, path: str, settings: Mapping[str, Any], preset: str | None) -> np.ndarray:
+    data = _load(path)
+    reader = _reader(path, data)
+    ours = {name: value for name, value in settings.items() if name in reader.options}
+    prepared = preset if preset and set(registry().get("presets", preset).settings) & set(reader.options) else None
+    (reading,) = _read(reader, data, [port], _options([reader], ours, prepared)[reader.name], path).values()
+    return reading.array if reading.picture is None else reading.picture.mean(axis=-1) > BRIGHT
 
 
 def _load(source: str | Path) -> bytes:

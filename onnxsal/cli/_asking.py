@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -19,6 +19,9 @@ from onnxsal.cli._options import (
     sources,
     targets_of,
 )
+from onnxsal.errors import UsageError
+
+DEFAULT_METHOD = "saliency"
 
 
 def input_options(function: Function) -> Function:
@@ -44,6 +47,45 @@ def input_options(function: Function) -> Function:
             multiple=True,
             metavar="KEY=VALUE",
             help="A setting of the input's reader; repeat.",
+        ),
+    )
+
+
+def method_options(function: Function) -> Function:
+    """Add the method and its options to a command."""
+    return _all(
+        function,
+        option("-m", "--method", default=DEFAULT_METHOD, show_default=True, help="See `onnxsal list methods`."),
+        option(
+            "-s",
+            "--set",
+            "options",
+            type=Pair(),
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="An option of the method; repeat.",
+        ),
+    )
+
+
+def measuring_options(function: Function) -> Function:
+    """Add what is measured to a command."""
+    return _all(
+        function,
+        option(
+            "-M",
+            "--metric",
+            "metrics",
+            multiple=True,
+            metavar="NAME[:OPTIONS]",
+            help="See `onnxsal list metrics`; repeat. [default: all that need nothing more]",
+        ),
+        option(
+            "--region",
+            type=Pair(),
+            multiple=True,
+            metavar="NAME=PATH",
+            help="Where the explanation of an input should lie: a picture that is bright there, or an array; repeat.",
         ),
     )
 
@@ -118,7 +160,29 @@ def _all(function: Function, *decorators: Callable[[Any], Any]) -> Function:
     return function
 
 
-def request_of(given: Mapping[str, Any], method: str, options: Mapping[str, Any]) -> Any:
+def method_request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
+    """Return the request for one method; its name and options are checked here, before torch is imported."""
+    from onnxsal.plugins import registry
+
+    options = registry().get("methods", method).check_options(_options_of_file(ctx, method) | pairs(given["options"]))
+    return request_of(given, method, options)
+
+
+def _options_of_file(ctx: click.Context, method: str) -> dict[str, Any]:
+    """Return the file's options, which are for the file's method; another one would not know them."""
+    meant = ctx.meta["onnxsal.settings"].get("method", DEFAULT_METHOD)
+    return dict(ctx.meta["onnxsal.tables"]["options"]) if method == meant else {}
+
+
+def check_named(kind: str, said: Iterable[str]) -> None:
+    """Refuse a name with options that nobody knows, before torch is imported."""
+    from onnxsal.plugins import registry
+
+    for one in said:
+        registry().configured(kind, one)
+
+
+def request_of(given: Mapping[str, Any], method: str = DEFAULT_METHOD, options: Mapping[str, Any] = {}) -> Any:
     """Return the request that the explaining options make of a method and its options."""
     from onnxsal.types import Request
 
@@ -153,11 +217,21 @@ def read(ctx: click.Context, model: str, input: str | None, given: Mapping[str, 
     messages: Messages = ctx.obj
     opened = model_of(model)
     messages.detail(f"read {opened.name}")
-    arrays, pictures = read_inputs(opened.inputs, files, reader_settings(ctx, given), given["preset"])
+    arrays, pictures = read_inputs(opened.inputs, files, _reader_settings(ctx, given), given["preset"])
     messages.detail(f"read {', '.join(f'{name} {list(a.shape)}' for name, a in arrays.items())}")
     return opened, arrays, pictures
 
 
-def reader_settings(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
+def read_marks(ctx: click.Context, model: Any, given: Mapping[str, Any]) -> Any:
+    """Return the region that is marked in the inputs, arrays by input name."""
+    from onnxsal.inputs import STDIN, read_region
+
+    files = pairs(given["region"])
+    if STDIN in files.values():
+        raise UsageError("a region is not read from stdin", where="--region", hint="write it to a file")
+    return read_region(model.inputs, files, _reader_settings(ctx, given), given["preset"])
+
+
+def _reader_settings(ctx: click.Context, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the inputs' readers: flags go before the configuration file."""
     return ctx.meta["onnxsal.tables"]["set-input"] | pairs(given["settings"])  # type: ignore[no-any-return]

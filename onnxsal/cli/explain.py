@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxsal.cli import _output
-from onnxsal.cli._asking import explaining_options, input_options, read, request_of
+from onnxsal.cli._asking import explaining_options, input_options, method_options, method_request, read
 from onnxsal.cli._messages import Messages, message_options
 from onnxsal.cli._options import Pair, config_option, json_option, option, pairs
 
@@ -19,15 +19,11 @@ if TYPE_CHECKING:
     from onnxsal.types import Attribution
 
 TABLES = {"options": "set", "set-input": "set-input", "set-format": "set-format"}
-DEFAULT_METHOD = "saliency"
 
 
 @click.command("explain", short_help="Say why a model answered what it answered.")
 @input_options
-@option("-m", "--method", default=DEFAULT_METHOD, show_default=True, help="See `onnxsal list methods`.")
-@option(
-    "-s", "--set", "options", type=Pair(), multiple=True, metavar="KEY=VALUE", help="An option of the method; repeat."
-)
+@method_options
 @explaining_options
 @option("-f", "--format", "formats", multiple=True, help="See `onnxsal list formats`; repeat.")
 @option(
@@ -86,7 +82,7 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
     messages: Messages = ctx.obj
     messages.plugin_problems()
     tables = ctx.meta["onnxsal.tables"]
-    request = _request(ctx, method, given)
+    request = method_request(ctx, method, given)
     stem = _output.stem_of(model, method)
     outputs = _output.plan(given["formats"], given["output"], stem, stdout_is_taken=given["as_json"])
     outputs = _output.configure(outputs, pairs(given["drawing"]), tables["set-format"])
@@ -101,20 +97,6 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
         messages.say(f"wrote {path}")
     if given["as_json"]:
         click.echo(_facts(attribution, written))
-
-
-def _request(ctx: click.Context, method: str, given: Mapping[str, Any]) -> Any:
-    """Return the request; the method's name and options are checked here, before torch is imported."""
-    from onnxsal.plugins import registry
-
-    options = registry().get("methods", method).check_options(_options_of_file(ctx, method) | pairs(given["options"]))
-    return request_of(given, method, options)
-
-
-def _options_of_file(ctx: click.Context, method: str) -> dict[str, Any]:
-    """Return the file's options, which are for the file's method; another one would not know them."""
-    meant = ctx.meta["onnxsal.settings"].get("method", DEFAULT_METHOD)
-    return dict(ctx.meta["onnxsal.tables"]["options"]) if method == meant else {}
 
 
 def _facts(attribution: Attribution, written: Sequence[Path]) -> str:
