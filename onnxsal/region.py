@@ -24,7 +24,9 @@ def check_region(region: Mapping[str, Any], feeds: Mapping[str, Any]) -> dict[st
     for name in region:
         if name not in feeds:
             raise InputError(f"no input {name!r} to mark a region in", where="region", hint=nearest(name, feeds))
-    return {name: _fitted(np.asarray(array), np.shape(feeds[name]), name) for name, array in region.items()}
+    fitted = {name: _fitted(np.asarray(array), np.shape(feeds[name]), name) for name, array in region.items()}
+    _check_marked(fitted)
+    return fitted
 
 
 def _fitted(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -33,9 +35,7 @@ def _fitted(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
     inside = array > 0
     for candidate in _with_axes(inside, len(shape)):
         if all(mine in {1, whole} for mine, whole in zip(candidate.shape, shape, strict=True)):
-            fitted = np.broadcast_to(candidate, shape)
-            _check_marked(fitted, name)
-            return fitted
+            return np.broadcast_to(candidate, shape)
     raise InputError(
         f"a region of shape {list(array.shape)} does not fit shape {list(shape)}",
         where=f"input {name!r}",
@@ -54,11 +54,11 @@ def _with_axes(inside: np.ndarray, rank: int) -> Iterator[np.ndarray]:
         yield from (np.expand_dims(inside, axes) for axes in ((0, 1), (0, rank - 1)))
 
 
-def _check_marked(inside: np.ndarray, name: str) -> None:
-    empty = np.flatnonzero(~inside.reshape(len(inside), -1).any(axis=1))
-    if empty.size:
-        raise InputError(
-            f"the region marks nothing of example {empty[0]}",
-            where=f"input {name!r}",
-            hint="whatever is above zero is inside",
-        )
+def _check_marked(region: Mapping[str, np.ndarray]) -> None:
+    """Refuse an example in which no input is marked."""
+    marked = {name: inside.reshape(len(inside), -1).any(axis=1) for name, inside in region.items()}
+    for example in range(max(map(len, marked.values()), default=0)):
+        if not any(inside[min(example, len(inside) - 1)] for inside in marked.values()):
+            raise InputError(
+                f"nothing of example {example} is marked", where="region", hint="whatever is above zero is inside"
+            )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BESIDE, ACROSS = 1 / 6, 1 / 12
 """What neighbours along the edges and the corners of a pixel weigh."""
 
-PRECISION = 1e-5
+PRECISION = 1e-4
 """How far the filled pixels may be from their neighbours' mean, as a part of the whole picture's norm."""
 
 MOST_ROUNDS = 2000
