@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onnxsal.engine import IMPORTED, open_engine
 from onnxsal.entries import Baseline, Baselines, Metric
-from onnxsal.errors import ImportFault, PluginError, UsageError, nearest
+from onnxsal.errors import ImportFault, InputError, PluginError, UsageError, nearest
 from onnxsal.importer.values import to_host
 from onnxsal.importer.weights import layers_before, shuffled
 from onnxsal.measurements import Comparison, Evaluation, Measurement
@@ -235,6 +235,15 @@ class Examined:
     def __init__(self, found: Explained, region: Mapping[str, np.ndarray]) -> None:
         self._found = found
         self._region = region
+        for name in region:
+            if name not in found.values:
+                raise InputError(
+                    f"input {name!r} is marked, but not explained", where="region", hint=nearest(name, found.values)
+                )
+
+    def arguments(self, metric: Metric, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a metric's options as it is handed them."""
+        return arguments_of(metric, options, self.score, self.feeds, self._found.outside)
 
     @property
     def score(self) -> BoundScore:
@@ -277,7 +286,7 @@ class Examined:
 
     @cached_property
     def _method(self) -> Callable[[BoundScore, Feeds], Feeds]:
-        return self._found.plan.choice.bound(self.score, self.feeds)  # type: ignore[return-value]
+        return self._found.plan.choice.bound(self.score, self.feeds, self._found.outside)  # type: ignore[return-value]
 
     def of_other_targets(self) -> Feeds:
         """Return the attributions of another class for each example, drawn by the example's seed."""
@@ -310,7 +319,7 @@ class Examined:
 def _measured(examined: Examined, chosen: ChosenMetric) -> Measurement:
     metric = chosen.metric
     started = time.perf_counter()
-    arguments = arguments_of(metric, chosen.options, examined.score, examined.feeds)
+    arguments = examined.arguments(metric, chosen.options)
     with blamed(chosen.provider, f"metric {metric.name!r}"):
         numbers = metric.measure(examined, **arguments)
     examples = len(examined.score.targets)

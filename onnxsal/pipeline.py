@@ -194,10 +194,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Explained:
-    """One target's explanation, with what it was made by: the score, and the options as the method was handed them."""
+    """One target's explanation, with what it was made by: the score, and the options as the method was handed them.
+
+    ``outside`` are the inputs where values inside the graph are explained in their place.
+    """
 
     plan: Plan
     score: BoundScore
+    outside: Outside | None
     arguments: Mapping[str, Any]
     values: Feeds
 
@@ -370,7 +374,7 @@ def explained_by(plan: Plan, outer: BoundScore) -> Explained:
     with blamed(plan.provider, f"method {plan.method.name!r}"):
         values = plan.method.explain(score, feeds, **arguments)
     _check_values(plan, values, feeds)
-    return Explained(plan, score, arguments, values)
+    return Explained(plan, score, outside, arguments, values)
 
 
 def _attribution(found: Explained) -> Attribution:

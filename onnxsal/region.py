@@ -56,9 +56,9 @@ def _with_axes(inside: np.ndarray, rank: int) -> Iterator[np.ndarray]:
 
 def _check_marked(region: Mapping[str, np.ndarray]) -> None:
     """Refuse an example in which no input is marked."""
-    marked = {name: inside.reshape(len(inside), -1).any(axis=1) for name, inside in region.items()}
-    for example in range(max(map(len, marked.values()), default=0)):
-        if not any(inside[min(example, len(inside) - 1)] for inside in marked.values()):
+    marked: list[list[bool]] = [[bool(example.any()) for example in inside] for inside in region.values()]
+    for example in range(max(map(len, marked), default=0)):
+        if not any(inside[min(example, len(inside) - 1)] for inside in marked):
             raise InputError(
                 f"nothing of example {example} is marked", where="region", hint="whatever is above zero is inside"
             )

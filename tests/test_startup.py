@@ -36,7 +36,9 @@ def test_the_package_itself_imports_nothing_heavy():
     python("-c", check)
 
 
-@pytest.mark.parametrize("args", [("--help",), ("--version",), ("explain", "--help"), ("verify", "--help"), ("compare", "--help")])
+@pytest.mark.parametrize(
+    "args", [("--help",), ("--version",), ("explain", "--help"), ("verify", "--help"), ("compare", "--help")]
+)
 def test_help_imports_nothing_heavy(args):
     assert imported_by(*args) == "imported:"
 

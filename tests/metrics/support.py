@@ -12,7 +12,7 @@ from torch import Tensor
 
 import onnxsal
 from onnxsal.evaluation import Examined
-from onnxsal.options import arguments_of, checked
+from onnxsal.options import checked
 from onnxsal.pipeline import explanations
 from onnxsal.plugins import registry
 from onnxsal.region import check_region
@@ -53,8 +53,7 @@ def random_like(feeds: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
 def measured(explanation: Examined, metric: str, **options: Any) -> np.ndarray:
     """Return what a metric says of an explanation."""
     entry = registry().get("metrics", metric)
-    arguments = arguments_of(entry, checked(entry, options), explanation.score, explanation.feeds)
-    return np.asarray(entry.measure(explanation, **arguments))
+    return np.asarray(entry.measure(explanation, **explanation.arguments(entry, checked(entry, options))))
 
 
 def scorer(kind: str) -> Callable[[np.ndarray, int], float]:
