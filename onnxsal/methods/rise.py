@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 
 def explain(
-    score: Score, feeds: Feeds, *, baseline: Baseline = ZERO, samples: int = 2000, cells: int = 8, keep: float = 0.5
+    score: Score,
+    feeds: Feeds,
+    *,
+    baseline: Baseline = ZERO,
+    samples: int = 2000,
+    cells: int = 8,
+    keep: float = 0.5,
+    centred: bool = True,
 ) -> Feeds:
-    """How high the score is in the mean when a place is seen, over random smooth masks of the input.
+    """How much higher than usual the score is in the mean when a place is seen, over random smooth masks of the input.
 
     The masks are coarse and random, made smooth, and shifted by less than a cell; over signals and tables they have one
     axis. Channels are seen together. Petsiuk, Das and Saenko 2018, RISE: Randomized Input Sampling for Explanation of
@@ -31,6 +38,8 @@ def explain(
         samples: How many masks; each runs the model once.
         cells: How many cells a mask has along each axis before it is made smooth.
         keep: The chance that a cell is seen.
+        centred: Compare with the mean over all masks, which takes away much of the chance. The paper does not; in its
+            own scale what cannot be seen is zero.
     """
     import torch
 
@@ -42,19 +51,25 @@ def explain(
         )
     generator = score.generator()
     coarse = {name: _Coarse.drawn(value, samples, cells, keep, generator) for name, value in feeds.items()}
-    total = {name: value.new_zeros((), dtype=real(value).dtype) for name, value in feeds.items()}
-    for some in torch.arange(samples).split(sets_at_once(feeds)):
-        masks = {name: coarse[name].smooth(value, some) for name, value in feeds.items()}
-        scores = score({name: replaced(value, baseline[name], masks[name]) for name, value in feeds.items()})
-        for name, mask in masks.items():
-            weights = scores.unflatten(0, (len(some), -1)).T.to(total[name])
-            total[name] = total[name] + weights @ mask.flatten(1).to(total[name])
-    return {name: _by_place(total[name] / (samples * keep), value) for name, value in feeds.items()}
+    pieces = torch.arange(samples).split(sets_at_once(feeds))
+    scores = torch.cat([score(_seen(feeds, baseline, coarse, some)).unflatten(0, (len(some), -1)) for some in pieces])
+    if centred:
+        scores = scores - scores.mean(0)
+    weights = scores.T / (samples * keep)
+    return {name: _weighed(weights, value, coarse[name], pieces) for name, value in feeds.items()}
 
 
-def _by_place(numbers: Tensor, value: Tensor) -> Tensor:
+def _seen(feeds: Feeds, baseline: Feeds, coarse: dict[str, _Coarse], some: Tensor) -> Feeds:
+    """Return the examples as they are seen through some of the masks."""
+    return {name: replaced(value, baseline[name], coarse[name].smooth(value, some)) for name, value in feeds.items()}
+
+
+def _weighed(weights: Tensor, value: Tensor, coarse: _Coarse, pieces: Iterable[Tensor]) -> Tensor:
+    """Return the sum of all masks, each times its weight for the example, at every element of the input."""
+    masks = ((some, coarse.smooth(value, some)) for some in pieces)
+    total = sum(weights[:, some].to(mask) @ mask.flatten(1) for some, mask in masks)
     shape = [size if axis in {0, *places(value.shape)} else 1 for axis, size in enumerate(value.shape)]
-    return attributed(numbers.reshape(shape), value)
+    return attributed(total.reshape(shape), value)  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)

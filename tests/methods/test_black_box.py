@@ -387,12 +387,15 @@ def test_rise_is_the_mean_of_the_masks_by_their_scores(kind: str, axes: tuple[in
     masks = slow_masks(coarse, [x.shape[axis] for axis in axes])
     assert 0 <= masks.min() < masks.max() <= 1
     masks = masks.reshape(50, *(x.shape[a] if a in axes else 1 for a in range(x.ndim)))
-    total = np.zeros(x.shape)
+    total, values = np.zeros(x.shape), []
     for mask in masks:
         value = scores(kind, {"x": x * torch.from_numpy(mask) + 0.5 * (1 - torch.from_numpy(mask))})
+        values.append(value)
         total += value.reshape(3, *(1,) * (x.ndim - 1)) * mask
-    found = ours(kind, "rise", samples=50, cells=cells, keep=0.3, baseline=0.5)["x"]
-    np.testing.assert_allclose(found, total / (50 * 0.3), rtol=1e-6, atol=1e-9)
+    options = {"samples": 50, "cells": cells, "keep": 0.3, "baseline": 0.5}
+    np.testing.assert_allclose(ours(kind, "rise", centred=False, **options)["x"], total / 15, rtol=1e-6, atol=1e-9)
+    usual = np.mean(values, 0).reshape(3, *(1,) * (x.ndim - 1)) * masks.sum(0)
+    np.testing.assert_allclose(ours(kind, "rise", **options)["x"], (total - usual) / 15, rtol=1e-6, atol=1e-9)
 
 
 def test_rise_finds_the_pixel_that_counts() -> None:
