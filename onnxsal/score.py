@@ -13,6 +13,7 @@ from torch import Tensor
 
 from onnxsal.batching import Meter, first_rows, more_rows
 from onnxsal.errors import ResourceError, UsageError
+from onnxsal.importer.forest import Sum, sums_of
 from onnxsal.importer.graph import Node
 from onnxsal.importer.values import on_device
 from onnxsal.plugins import rules_of
@@ -122,6 +123,11 @@ class BoundScore:
 
         self._require_gradients()
         return nodes_between(self.engine.module, self.explained, outputs_of(self.targets))  # type: ignore[attr-defined]
+
+    @property
+    def trees(self) -> list[Sum]:
+        """The decision trees among these nodes, one entry a node."""
+        return sums_of(self.engine.module, self.nodes)  # type: ignore[attr-defined]
 
     def __call__(self, feeds: Feeds) -> Tensor:
         """Return the score of every row, shape [rows]."""

@@ -108,6 +108,42 @@ class Layer(Protocol):
         """Return the derivative of every row's score by the values."""
 
 
+class Forest(Protocol):
+    """Decision trees as flat arrays: an entry for each place, a branch or a leaf; a leaf leads to itself."""
+
+    features: Tensor
+    true: Tensor
+    false: Tensor
+    roots: Tensor
+
+    def turns(self, x: Tensor) -> Tensor:
+        """Return whether each row would turn to the true side at each place, shape [rows, places]."""
+
+
+class Trees(Protocol):
+    """The trees of one ONNX node, and how its last output comes of their leaves.
+
+    ``added`` is what the leaf at each place adds to each number of the output, [places, numbers]; ``transform`` what is
+    done to the sums, "NONE" if nothing, and None where the numbers are no sums.
+    """
+
+    @property
+    def node(self) -> Any:
+        """The node (`onnxsal.importer.graph.Node`)."""
+
+    @property
+    def forest(self) -> Forest:
+        """The trees."""
+
+    @property
+    def added(self) -> Tensor:
+        """What leaves add."""
+
+    @property
+    def transform(self) -> str | None:
+        """What is done to the sums."""
+
+
 class Score(Protocol):
     """The explained number as a function of the inputs: all that a method sees of the model.
 
@@ -122,6 +158,10 @@ class Score(Protocol):
     @property
     def nodes(self) -> Sequence[Any]:
         """The ONNX nodes between the explained values and the score, in order (`onnxsal.importer.graph.Node`)."""
+
+    @property
+    def trees(self) -> Sequence[Trees]:
+        """The decision trees among these nodes, one entry a node."""
 
     def __call__(self, feeds: Feeds) -> Tensor:
         """Return the score of every row, shape [rows]."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from onnxsal.errors import ImportFault
+from onnxsal.importer.graph import Node
 
 MODES = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ", "BRANCH_MEMBER")
 COMPARISONS = {
@@ -105,10 +106,23 @@ class Forest(nn.Module):
         thresholds = self.thresholds.to(x.dtype)
         places = self.roots.expand(len(x), -1)
         for _ in range(self.depth):
-            values = x.gather(1, self.features[places])
-            taken = self._holds(values, places, thresholds) | (values.isnan() & self.missing[places])
-            places = torch.where(taken, self.true[places], self.false[places])
+            places = torch.where(self._taken(x, places, thresholds), self.true[places], self.false[places])
         return places
+
+    def turns(self, x: Tensor) -> Tensor:
+        """Return whether each example (row) would turn to the true side at each place (column)."""
+        x = x if x.dtype == torch.float64 else x.float()
+        places = torch.arange(len(self.features), device=x.device).expand(len(x), -1)
+        return self._taken(x, places, self.thresholds.to(x.dtype))
+
+    @property
+    def table(self) -> Tensor:
+        """What the leaf at each place says of each target: [places, targets]."""
+        return self.weights[self.rows]
+
+    def _taken(self, x: Tensor, places: Tensor, thresholds: Tensor) -> Tensor:
+        values = x.gather(1, self.features[places])
+        return self._holds(values, places, thresholds) | (values.isnan() & self.missing[places])
 
     def _holds(self, values: Tensor, places: Tensor, thresholds: Tensor) -> Tensor:
         """Say where a branch's condition holds."""
@@ -150,6 +164,34 @@ def _member_table(trees: Trees) -> np.ndarray:
     for place, values in trees.members.items():
         table[place, : len(values)] = values
     return table
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The trees of one node, and how its last output comes of their leaves.
+
+    Args:
+        node: The ONNX node.
+        forest: The trees.
+        added: What the leaf at each place adds to each number of the output, before its transform: [places, numbers].
+        transform: What is done to the sums, "NONE" if nothing; None where they are no sums.
+    """
+
+    node: Node
+    forest: Forest
+    added: Tensor
+    transform: str | None
+
+
+def sums_of(module: fx.GraphModule, nodes: Sequence[Node]) -> list[Sum]:
+    """Return the trees among some ONNX nodes of an imported graph."""
+    found = []
+    for call in module.graph.nodes:
+        if call.op == "call_module" and call.meta.get("onnx") in nodes:
+            part = module.get_submodule(str(call.target))
+            if isinstance(getattr(part, "forest", None), Forest):
+                found.append(Sum(call.meta["onnx"], part.forest, *part.summed()))  # type: ignore[arg-type,operator]
+    return found
 
 
 def aggregated(forest: Forest, x: Tensor, how: str) -> tuple[Tensor, Tensor]:

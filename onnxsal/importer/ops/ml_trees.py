@@ -79,6 +79,16 @@ class Regressor(nn.Module):
             return _finished(torch.where(speaks, total + self.base, 0.0), self.transform).float()
         return _finished(total + self.base, self.transform).float()
 
+    def summed(self) -> tuple[Tensor, str | None]:
+        """Return what each leaf adds to the output, and the transform of the sums."""
+        return _summed(self.forest, self.how, self.transform)
+
+
+def _summed(forest: Forest, how: str, transform: str) -> tuple[Tensor, str | None]:
+    table = forest.table / (len(forest) if how == "AVERAGE" else 1)
+    is_left = table.shape[1] == 1 and transform != "PROBIT"
+    return table, None if how in {"MIN", "MAX"} else "NONE" if is_left else transform
+
 
 def _finished(total: Tensor, transform: str) -> Tensor:
     """Transform scores; ONNX Runtime leaves a single one as it is, but for PROBIT."""
@@ -145,6 +155,13 @@ class Classifier(nn.Module):
         answer = self._of_many if len(self.labels) > 2 else self._of_two if len(self.labels) == 2 else self._of_one
         label, scores = answer(total, speaks)
         return label, scores.float()
+
+    def summed(self) -> tuple[Tensor, str | None]:
+        """Return what each leaf adds to each class's score, and the transform of the sums."""
+        table = self.forest.table
+        if self.one_sided and len(self.base) != 2 and table[:, 0].any():  # of two classes, the first decides for both
+            table = torch.cat([-table[:, :1], table[:, :1]], 1)
+        return table, self.transform if len(self.labels) > 1 else _summed(self.forest, "SUM", self.transform)[1]
 
     def _of_many(self, total: Tensor, speaks: Tensor) -> tuple[Any, Tensor]:
         if len(self.base):
@@ -230,6 +247,10 @@ class Ensemble(nn.Module):
         """Return one column for each target."""
         total, _ = aggregated(self.forest, _as_rows(x), self.how)
         return _finished(total, self.transform).to(x.dtype)
+
+    def summed(self) -> tuple[Tensor, str | None]:
+        """Return what each leaf adds to the output, and the transform of the sums."""
+        return _summed(self.forest, self.how, self.transform)
 
 
 def _numbers(given: Attributes, name: str) -> np.ndarray:
