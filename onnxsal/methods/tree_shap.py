@@ -146,8 +146,8 @@ class _Ways:
         """
         import torch
 
-        rows = [self._of_one(*pair, gain, width) for *pair, gain in zip(turns, others, added.T, strict=True)]
-        return torch.stack(rows)
+        rows = zip(turns, others, added.T, strict=True)
+        return torch.stack([self._of_one(own, other, gain, width) for own, other, gain in rows])
 
     def _of_one(self, turns: Tensor, others: Tensor, added: Tensor, width: int) -> Tensor:
         """Share out each leaf among the columns that lead to it only as in the example, or only as in the baseline.

@@ -92,6 +92,17 @@ def test_the_sum_before_a_transform_is_explained_in_its_own_scale(classes: int) 
         np.testing.assert_allclose(explained(proto, "tree_shap_margin", "probabilities[0]"), -found, atol=1e-6)
 
 
+def test_an_example_is_explained_the_same_in_any_company_and_again() -> None:
+    _, proto = exported(GradientBoostingRegressor(n_estimators=10), Y)
+    fed = FED.copy()
+    whole = explained(proto)
+    np.testing.assert_array_equal(FED, fed)
+    np.testing.assert_array_equal(explained(proto), whole)
+    alone = onnxsal.explain(proto, {"X": FED[2:3]}, method="tree_shap", baselines={"X": BACKGROUND}).values["X"]
+    np.testing.assert_allclose(alone, whole[2:3], rtol=1e-6)
+    assert whole.dtype == np.float32
+
+
 def test_columns_may_be_scaled_on_the_way_to_the_trees() -> None:
     _, proto = exported(make_pipeline(StandardScaler(), ExtraTreesRegressor(5, max_depth=4, random_state=0)), Y)
     assert next(node.op_type for node in proto.graph.node) == "Scaler"
