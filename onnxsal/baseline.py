@@ -30,6 +30,16 @@ def check_baseline(spec: Any) -> None:
         registry().configured("baselines", spec)
 
 
+def speaks_of_inputs(spec: Any) -> bool:
+    """Say whether a baseline can only be said of a model's inputs: a file, arrays by input name, a token."""
+    if isinstance(spec, Mapping) or _is_path(spec):
+        return True
+    if not isinstance(spec, str) or _number(spec) is not None:
+        return False
+    maker, _ = registry().configured("baselines", spec)
+    return bool(maker.of_input)
+
+
 def make_baseline(spec: Any, feeds: Feeds, generators: Generators) -> Feeds:
     """Return feeds-shaped tensors for a number, the name of a baseline, a file, or arrays by input name.
 

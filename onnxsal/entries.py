@@ -243,11 +243,13 @@ class BaselineMaker(Entry):
     """A way to make a baseline: ``make(feeds, *, …) -> feeds-shaped tensors``.
 
     Where there are several, a leading axis counts them. One that draws random numbers says ``random`` and is handed a
-    generator for each example besides: ``make(feeds, generators, *, …)``.
+    generator for each example besides: ``make(feeds, generators, *, …)``. One that makes ids, and not values of what
+    they index, says ``of_input``.
     """
 
     make: Callable[..., Any]
     random: bool = False
+    of_input: bool = False
 
     @property
     def function(self) -> Callable[..., Any]:

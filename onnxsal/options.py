@@ -36,11 +36,17 @@ _EXAMPLES_AXIS = {Baseline: 0, Baselines: 1, Features: 0}
 class Outside:
     """The inputs, in whose terms baselines are said, where a method looks at values inside the graph.
 
-    ``score`` is a function of the inputs, ``placed`` returns what rows of them are where the method looks.
+    ``score`` is a function of the inputs, ``placed`` returns what rows of them are where the method looks;
+    ``of_inputs`` tells the baselines that are said so, where others are said in terms of what the method sees.
     """
 
     score: Score
     placed: Callable[[Feeds], Feeds]
+    of_inputs: Callable[[Any], bool] | None = None
+
+    def holds(self, said: Any) -> bool:
+        """Say whether a baseline is said in terms of the inputs."""
+        return self.of_inputs is None or self.of_inputs(said)
 
     def made(self, kind: Any, said: Any) -> Feeds:
         """Return baselines where the method looks; of several, each is a row for every example."""
@@ -137,7 +143,7 @@ def arguments_of(
         if isinstance(value, Choice):
             return value.bound(score, feeds, outside)
         kind = entry.options[name].type
-        if kind in {Baseline, Baselines} and outside is not None:
+        if kind in {Baseline, Baselines} and outside is not None and outside.holds(value):
             return outside.made(kind, value)
         return _made(kind, value, score, feeds) if kind in _MAKERS else value
 

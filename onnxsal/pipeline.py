@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from onnxsal import entries
+from onnxsal.baseline import speaks_of_inputs
 from onnxsal.batching import batched_inputs, counts_examples, first_rows, in_parts
 from onnxsal.completeness import judge
 from onnxsal.device import choose_device
@@ -218,8 +219,11 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     running = open_engine(model, method, need, request.engine, request.device, readings_of(request))
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, arrays, running.device, request)
-    first = _FirstRun(model, running, method if not subject.layers else None, tensors, explained)
+    subject = subject.entered(model, running.engine.module, tensors) if subject.entrances else subject
+    first = _FirstRun(model, running, None if subject.values else method, tensors, explained)
     target, answers = _answers(model, request, first)
+    if need == "gradient":
+        _require_numbers(model, answers.values, output_of(target, answers.values))
     stacked = counts_examples(tensors, explained, answers.values[output_of(target, answers.values)])
     return Plan(
         model=model,
@@ -307,6 +311,26 @@ def _answers(model: Model, request: Request, first: _FirstRun) -> tuple[TargetSp
     return value + rest, Answers(first([value]), (), None, model.graph)
 
 
+def _require_numbers(model: Model, values: Mapping[str, Any], output: str) -> None:
+    """Refuse to take gradients of classes and other whole numbers.
+
+    Raises:
+        UsageError: the output has no gradient; the message says what stands before it.
+    """
+    value = values[output]
+    if not isinstance(value, Tensor) or value.is_floating_point():
+        return
+    maker = next((node for node in model.graph.nodes if output in node.outputs), None)
+    before = next((name for name in maker.inputs if name), "") if maker else ""
+    ways = [f"explain a number before it: --neuron '{before}[…]'"] if before else []
+    raise UsageError(
+        f"output {output!r} holds {str(value.dtype).removeprefix('torch.')}, which has no gradient"
+        + (f" (from {maker})" if maker else ""),
+        where="target",
+        hint="; ".join([*ways, without_gradients()]),
+    )
+
+
 def _split_neuron(said: str) -> tuple[str, str]:
     """Return the value's name and what follows it; a name may hold dots and brackets itself."""
     match = re.fullmatch(r"(.*?)((?:\[[^\[\]]*\])?(?:\.\w+\(\))?)", said.strip(), re.DOTALL)
@@ -369,7 +393,7 @@ def explained_by(plan: Plan, outer: BoundScore) -> Explained:
     """Run the method on a score of the inputs; a plugin's fault is told as such."""
     score = plan.subject.score(outer)
     feeds = score.feeds
-    outside = None if score is outer else Outside(outer, partial(plan.subject.placed, outer))
+    outside = _outside(plan, outer) if plan.subject.values else None
     arguments = plan.choice.arguments(score, feeds, outside)
     with blamed(plan.provider, f"method {plan.method.name!r}"):
         values = plan.method.explain(score, feeds, **arguments)
@@ -381,8 +405,9 @@ def _attribution(found: Explained) -> Attribution:
     plan, score = found.plan, found.score
     number = score.number
     completeness = _completeness(plan, score, number, found.values, found.arguments)
-    arrays = {name: _array(found.values[name], score.stacked) for name in score.explained}
-    layers = {name: _array(value, score.stacked) for name, value in score.feeds.items()} if plan.subject.layers else {}
+    whole = {name: value if score.stacked else value[0] for name, value in found.values.items()}
+    arrays = {name: _frozen(value) for name, value in plan.subject.attributed(whole, plan.feeds).items()}
+    layers = _layers(score) if plan.subject.layers else {}
     return Attribution(
         values=arrays,
         inputs={name: to_host(value) for name, value in plan.feeds.items()} | layers,
@@ -403,10 +428,22 @@ def _attribution(found: Explained) -> Attribution:
 _UNFINISHED = Provenance("", "", {}, {}, "", "", "", {}, 0, {}, 0.0)
 
 
-def _array(value: Tensor, stacked: bool) -> np.ndarray:
-    array = to_host(value if stacked else value[0])
+def _frozen(value: Tensor) -> np.ndarray:
+    array = to_host(value)
     array.flags.writeable = False
     return array
+
+
+def _layers(score: BoundScore) -> dict[str, np.ndarray]:
+    """Return the values inside the graph that are explained, as they are in the call."""
+    return {name: _frozen(value if score.stacked else value[0]) for name, value in score.feeds.items()}
+
+
+def _outside(plan: Plan, score: BoundScore) -> Outside:
+    """Return how baselines come to where the method looks; for ids, those that speak of numbers are made there."""
+    return Outside(
+        score, partial(plan.subject.placed, score), of_inputs=speaks_of_inputs if plan.subject.entrances else None
+    )
 
 
 def _check_values(plan: Plan, values: Any, feeds: Feeds) -> None:

@@ -90,6 +90,7 @@ class BoundScore:
         self.fixed = {name: value for name, value in feeds.items() if name not in self.explained}
         self.targets = targets
         self.stacked = stacked
+        self.answers_stacked = stacked  # an inner value may be laid out otherwise than the outputs
         self.batched = batched
         self.seed = seed
         self.rows = rows
@@ -101,6 +102,7 @@ class BoundScore:
         self._measured: dict[str, int] = {}
         self._number: Tensor | None = None
         self._prints: list[bytes] | None = None
+        self._held: Feeds = {}
         self._feeds = self._with_rows({name: feeds[name] for name in self.explained})
 
     @property
@@ -168,7 +170,7 @@ class BoundScore:
     def _from_record(self) -> Feeds:
         assert self.known is not None
         assert self.known.record is not None
-        gradients = self.known.record.gradients(lambda o: value_of(o, self.targets, stacked=self.stacked))
+        gradients = self.known.record.gradients(lambda outputs: self._numbers(outputs, self.targets))
         return self._with_rows(gradients)
 
     def layer(self, *names: str) -> Layer:
@@ -207,10 +209,19 @@ class BoundScore:
             batched=self.batched | frozenset(self.explained),
             stacked=stacked,
             known=None if self.known is None else Known(self.known.outputs),
+            _held={},
             _tried=False,
             _allowed=None,
             _measured={},
         )
+
+    def holding(self, held: Feeds) -> BoundScore:
+        """Return the score of which some places cannot be varied: what a method puts there is not looked at.
+
+        Args:
+            held: By explained value, where it stays as it is: truth values that fit its rows.
+        """
+        return self._varied(_held=held)
 
     def with_feeds(self, feeds: Feeds) -> BoundScore:
         """Return the score of other examples: of each row of the feeds, which stand in the place of this score's."""
@@ -349,7 +360,7 @@ class BoundScore:
         if self.known is None or not set(outputs_of(self.targets)) <= set(self.known.outputs):
             with torch.no_grad():
                 return self._scores(self._feeds, 0)
-        return value_of(self.known.outputs, self.targets, stacked=self.stacked)
+        return self._numbers(self.known.outputs, self.targets)
 
     def _other_sizes(self, whole: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield scores of the same rows in other company, beside what they are in the call."""
@@ -364,6 +375,8 @@ class BoundScore:
         """Return the engine's whole feeds for some rows, and their targets."""
         feeds = {name: _of_type(value, self._feeds[name].dtype) for name, value in feeds.items()}
         examples = [(start + row) % self.examples for row in range(_count(feeds))]
+        for name, held in self._held.items():
+            feeds[name] = torch.where(_picked(held, examples), _picked(self._feeds[name], examples), feeds[name])
         fixed = {n: _picked(v, examples) if n in self.batched else v for n, v in self.fixed.items()}
         call = feeds | fixed
         if not self.stacked:
@@ -375,7 +388,7 @@ class BoundScore:
         return self._numbers(self.engine.run(call, outputs_of(targets)), targets)
 
     def _numbers(self, outputs: Feeds, targets: Sequence[Target]) -> Tensor:
-        return value_of(outputs, targets, stacked=self.stacked)
+        return value_of(outputs, targets, stacked=self.answers_stacked)
 
     def _gradients(
         self, names: Sequence[str], feeds: Feeds, start: int, rules: Rules, reference: Feeds | None, relevance: bool
@@ -390,7 +403,16 @@ class BoundScore:
             None if reference is None else self._call(reference, start)[0],
             relevance=relevance,
         )
-        return self._with_rows(gradients)
+        return self._with_rows(gradients | self._at_rest(gradients, start, _count(feeds)))
+
+    def _at_rest(self, gradients: Feeds, start: int, count: int) -> Feeds:
+        """Return the gradients by values of which some places are held: zero there."""
+        examples = [(start + row) % self.examples for row in range(count)]
+        return {
+            name: gradients[name].masked_fill(_picked(held, examples) if self.stacked else held[0], 0)
+            for name, held in self._held.items()
+            if name in gradients
+        }
 
     def _activations(self, names: Sequence[str], feeds: Feeds, start: int) -> Feeds:
         from onnxsal.importer.values import as_tensor

@@ -1,17 +1,22 @@
-"""What is explained: inputs, or values inside the graph in their place."""
+"""What is explained: inputs, the embeddings that ids index in their place, or values inside the graph."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from onnxsal.engine import without_gradients
 from onnxsal.entries import Need
 from onnxsal.errors import InputError, UsageError, nearest
+from onnxsal.importer.entrances import SMALL_TABLE, Entrance, addresses_of, entrances_of, folded
 from onnxsal.importer.section import value_in
 from onnxsal.model import Model
 from onnxsal.score import BoundScore
-from onnxsal.types import Feeds, Request
+from onnxsal.types import Feeds, Port, Request
 
 
 @dataclass(frozen=True)
@@ -19,20 +24,70 @@ class Subject:
     """What methods see and vary.
 
     Args:
-        inputs: The inputs that are explained, or that stand for the call where inner values are.
-        layers: Inner values that are explained in their place; none: the inputs themselves.
+        inputs: The inputs that are explained, or that stand for the call where named values are.
+        layers: Named values that are explained in their place; none: the inputs themselves.
+        entrances: For each input without a gradient, the values it becomes, at which it is explained.
+        addresses: For each element of such a value, the element of the input that it was made of.
+        padding: For each input of ids, where it is filled up, which is explained as nothing.
     """
 
     inputs: tuple[str, ...]
     layers: tuple[str, ...] = ()
+    entrances: Mapping[str, tuple[Entrance, ...]] = field(default_factory=dict)
+    addresses: Feeds = field(default_factory=dict)
+    padding: Feeds = field(default_factory=dict)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values inside the graph that methods see, inputs among them where others are; none: the inputs."""
+        if not self.entrances:
+            return self.layers
+        entered = [e.value for name in self.inputs for e in self.entrances.get(name, ())]
+        return (*(name for name in self.inputs if name not in self.entrances), *entered)
+
+    def entered(self, model: Model, module: Any, feeds: Feeds) -> Subject:
+        """Return the subject with the places of its ids in a call looked up."""
+        if not self.entrances:
+            return self
+        addresses = {
+            value: places
+            for name, entrances in self.entrances.items()
+            for value, places in addresses_of(module, feeds, name, [e.value for e in entrances]).items()
+        }
+        beside = [port.name for port in model.inputs if port.name not in self.inputs and not _is_looked_up(model, port)]
+        padding = {name: _padding(feeds[name], {other: feeds[other] for other in beside}) for name in self.entrances}
+        return replace(
+            self, addresses=addresses, padding={name: there for name, there in padding.items() if there is not None}
+        )
 
     def score(self, score: BoundScore) -> BoundScore:
-        """Return a score of the inputs as one of what is explained."""
-        return score.at(*self.layers) if self.layers else score
+        """Return a score of the inputs as one of what is explained; filled-up places cannot be varied."""
+        if not self.values:
+            return score
+        inner = score.at(*self.values)
+        held = {
+            entrance.value: there.flatten()[self.addresses[entrance.value]]
+            for name, there in self.padding.items()
+            for entrance in self.entrances[name]
+        }
+        return inner.holding({name: there if inner.stacked else there[None] for name, there in held.items()})
 
     def placed(self, score: BoundScore, rows: Feeds) -> Feeds:
-        """Return what other inputs are where the explanation looks: a baseline is said in terms of the inputs."""
-        return score.layer(*self.layers).activations(rows) if self.layers else rows
+        """Return what other inputs are where the explanation looks."""
+        return score.layer(*self.values).activations(rows)
+
+    def attributed(self, values: Feeds, feeds: Feeds) -> Feeds:
+        """Return what a method says of the values it saw, of a whole call, as attributions of what is explained."""
+        if not self.entrances:
+            return values
+        return {name: self._of_input(name, values, feeds[name]) for name in self.inputs}
+
+    def _of_input(self, name: str, values: Feeds, like: Tensor) -> Tensor:
+        if name not in self.entrances:
+            return values[name]
+        parts = [folded(values[e.value], self.addresses[e.value], like) for e in self.entrances[name]]
+        total = torch.stack(parts).sum(0)
+        return total.masked_fill(self.padding[name], 0) if name in self.padding else total
 
 
 def subject_of(model: Model, need: Need, request: Request) -> Subject:
@@ -42,36 +97,79 @@ def subject_of(model: Model, need: Need, request: Request) -> Subject:
         InputError: there is no such input, or no gradient goes by it.
         UsageError: there is no such layer.
     """
-    if not request.layer:
-        return Subject(explained_inputs(model, need, request.inputs))
-    if request.inputs:
-        raise UsageError(
-            "inputs and a layer cannot both be explained", where="--layer", hint="leave out --explain-input"
-        )
-    layers = tuple(value_in(model.graph, name) for name in request.layer)
-    return Subject(explained_inputs(model, "score", None), layers)
+    if request.layer:
+        if request.inputs:
+            raise UsageError(
+                "inputs and a layer cannot both be explained", where="--layer", hint="leave out --explain-input"
+            )
+        layers = tuple(value_in(model.graph, name) for name in request.layer)
+        return Subject(_chosen(model, "score", None, {}), layers)
+    if need == "score":
+        return Subject(_chosen(model, need, request.inputs, {}))
+    entrances = {port.name: entrances_of(model.graph, port.name) for port in model.inputs if port.is_number}
+    found = {name: ways for name, ways in entrances.items() if ways}
+    inputs = _chosen(model, need, request.inputs, found)
+    return Subject(inputs, entrances={name: found[name] for name in inputs if name in found})
 
 
-def explained_inputs(model: Model, need: Need, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the inputs to explain; a method that only calls the score may vary whole numbers too."""
+def _chosen(
+    model: Model, need: Need, wanted: Sequence[str] | None, entrances: Mapping[str, tuple[Entrance, ...]]
+) -> tuple[str, ...]:
+    """Return the inputs to explain: those that are wanted, or the first kind there is: floats, ids, other numbers."""
     known = [port.name for port in model.inputs]
-    floats = [port.name for port in model.inputs if port.is_float]
-    numbers = [port.name for port in model.inputs if port.is_number] if need == "score" else floats
+    floats = [port.name for port in model.inputs if port.is_float and port.name not in entrances]
+    able = [port.name for port in model.inputs if _is_able(port, need, entrances)]
     for name in wanted or ():
         if name not in known:
             raise InputError(f"no input {name!r}", where=model.name, hint=nearest(name, known))
-        if name not in numbers:
-            kind = "is no input of numbers" if need == "score" else "is no floating-point input"
-            raise InputError(f"input {name!r} {kind}", where=model.name, hint=_inputs_hint(need, numbers))
-    chosen = tuple(wanted or floats or numbers)
+        if name not in able:
+            kind = "is no input of numbers" if need == "score" else "has no gradient"
+            raise InputError(f"input {name!r} {kind}", where=model.name, hint=_hint(need, able))
+    chosen = tuple(wanted or floats or _telling(entrances) or able)
     if not chosen:
         ports = ", ".join(map(str, model.inputs)) or "no inputs at all"
-        kind = "input of numbers" if need == "score" else "floating-point input"
-        raise InputError(f"no {kind} to explain: {ports}", where=model.name, hint=_inputs_hint(need, numbers))
+        kind = "input of numbers" if need == "score" else "input with a gradient"
+        raise InputError(f"no {kind} to explain: {ports}", where=model.name, hint=_hint(need, able))
     return chosen
 
 
-def _inputs_hint(need: Need, numbers: Sequence[str]) -> str:
-    if need == "score":
-        return f"inputs of numbers: {', '.join(numbers) or 'none'}"
-    return f"floating-point inputs: {', '.join(numbers) or 'none'}; {without_gradients()}"
+def _is_able(port: Port, need: Need, entrances: Mapping[str, Any]) -> bool:
+    return port.is_float or port.name in entrances or (need == "score" and port.is_number)
+
+
+def _hint(need: Need, able: Sequence[str]) -> str:
+    names = ", ".join(able) or "none"
+    return f"inputs of numbers: {names}" if need == "score" else f"inputs with one: {names}; {without_gradients()}"
+
+
+def _telling(entrances: Mapping[str, tuple[Entrance, ...]]) -> list[str]:
+    """Return the inputs that say which tokens there are; what only says of which kind they are stays as it is."""
+    looked_up = [name for name, ways in entrances.items() if ways[0].kind != "number"]
+    large = [name for name in looked_up if any((e.rows or SMALL_TABLE + 1) > SMALL_TABLE for e in entrances[name])]
+    return large or looked_up
+
+
+def _is_looked_up(model: Model, port: Port) -> bool:
+    return any(e.kind != "number" for e in entrances_of(model.graph, port.name)) if port.is_number else False
+
+
+def _padding(ids: Tensor, others: Mapping[str, Any]) -> Tensor | None:
+    """Return where ids are filled up, as a mask or a length beside them says; None where nothing says it.
+
+    What is taken for filling has to hold one id throughout: whichever way round a mask is meant, words are not hidden.
+    """
+    for candidate in _candidates(ids, others):
+        filling = ids[candidate]
+        if filling.numel() and not candidate.all() and bool((filling == filling[0]).all()):
+            return candidate
+    return None
+
+
+def _candidates(ids: Tensor, others: Mapping[str, Any]) -> Iterator[Tensor]:
+    for name, other in others.items():
+        if not isinstance(other, Tensor):
+            continue
+        if other.shape == ids.shape and bool(((other == 0) | (other == 1)).all()):
+            yield other == 0
+        elif "len" in name.lower() and ids.ndim == 2 and other.numel() == len(ids) and not other.is_floating_point():
+            yield torch.arange(ids.shape[1], device=ids.device) >= other.reshape(-1, 1)

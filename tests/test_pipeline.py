@@ -216,15 +216,6 @@ def test_wrong_requests_are_refused(arguments: dict[str, Any], fault: type[Excep
         onnxsal.explain(tiny.linear(), {"x": X}, **arguments)
 
 
-def test_a_model_of_ids_alone_says_that_there_is_no_gradient() -> None:
-    nodes = [onnx.helper.make_node("Gather", ["table", "ids"], ["y"], name="gather")]
-    ids = tiny.model(
-        nodes, [("ids", tiny.INT64, ["N"])], [("y", tiny.FLOAT, ["N", 2])], {"table": np.ones((4, 2), np.float32)}
-    )
-    with pytest.raises(InputError, match="no floating-point input"):
-        onnxsal.explain(ids, {"ids": np.array([1])})
-
-
 def test_another_answer_than_onnx_runtimes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = onnxsal.load(tiny.linear().SerializeToString())
     broken.torch().get_parameter(next(n for n, _ in broken.torch().named_parameters())).data.mul_(1.5)
