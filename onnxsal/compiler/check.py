@@ -16,7 +16,7 @@ from onnxsal.engines.torch import TorchEngine
 from onnxsal.errors import CompileFault, ParityError
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.model import Model, session_options
-from onnxsal.parity import default_tolerance, distance
+from onnxsal.parity import TOLERANCES, default_tolerance, distance
 
 OTHER_ROWS = 3
 """With how many examples an open batch is checked: not as many as it was traced with."""
@@ -50,7 +50,8 @@ def check(
         figures[name] = _near(name, answers[name], value, default_tolerance(model))
     for name, tensor in ours.items():
         label = proto.graph.output[len(expected) + list(ours).index(name)].name
-        figures[label] = _near(label, answers[label], to_host(tensor), tolerance)
+        value = to_host(tensor)
+        figures[label] = _near(label, answers[label], value, max(tolerance, TOLERANCES.get(value.dtype.name, 0.0)))
     return figures
 
 

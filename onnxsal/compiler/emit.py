@@ -194,23 +194,16 @@ class Builder:
     def pad(self, value: Value, axes: Sequence[int], begins: Any, ends: Any, number: Any, dtype: Any) -> Value:
         """Return the value with a number laid around it; what is laid is a list of sizes, or a vector of them.
 
-        Up to opset 17, all axes have to be padded.
+        All axes are named: up to opset 17 they have to be, and ONNX Runtime 1.32 loses count when it moves a Transpose
+        past a Pad of some of them.
         """
-        if self.opset < 18:
-            begins, ends = self._on_all_axes(value, axes, begins), self._on_all_axes(value, axes, ends)
-        if isinstance(begins, list) and isinstance(ends, list):
-            around = self.vector([*begins, *ends])
-        else:
-            around = self.op("Concat", self._sizes(begins), self._sizes(ends), axis=0)
-        return self.op("Pad", value, around, self.scalar(number, dtype), *([list(axes)] if self.opset >= 18 else []))
+        around = [*self._on_all_axes(value, axes, begins), *self._on_all_axes(value, axes, ends)]
+        return self.op("Pad", value, self.vector(around), self.scalar(number, dtype))
 
     def _on_all_axes(self, value: Value, axes: Sequence[int], sizes: Any) -> list[Any]:
         items = sizes if isinstance(sizes, list) else [self.op("Slice", sizes, [i], [i + 1]) for i in range(len(axes))]
         padded = dict(zip(axes, items, strict=True))
         return [padded.get(axis, 0) for axis in range(value.rank)]
-
-    def _sizes(self, sizes: Any) -> Value:
-        return self.vector(sizes) if isinstance(sizes, list) else sizes
 
     def _merged_transpose(self, names: list[str], attributes: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         before = self._makers.get(names[0])
@@ -237,7 +230,8 @@ class Builder:
 def tensor_proto(array: np.ndarray, name: str) -> TensorProto:
     """Return a constant as ONNX stores it; text too."""
     if array.dtype.kind in "OUS":
-        return helper.make_tensor(name, TensorProto.STRING, array.shape, [str(v).encode() for v in array.ravel()])
+        texts: Any = [str(text).encode() for text in array.ravel()]
+        return helper.make_tensor(name, TensorProto.STRING, array.shape, texts)
     return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
 
 

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, decomposition_table
 from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
-from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode, make_fx
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.func import functionalize
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
-from torch.overrides import TorchFunctionMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from onnxsal.compiler.lower import lowerings
+from onnxsal.compiler.rewrites import Rewriting
 from onnxsal.compiler.score import GraphScore
 from onnxsal.compiler.target import TARGET_INPUT, GraphTarget
 from onnxsal.engines.torch import TorchEngine
@@ -111,8 +113,10 @@ def trace(subject: Subject, feeds: Mapping[str, Tensor], fed_target: Tensor | No
         return [*found.values(), *(v for run in engine.runs for v in (*run.feeds.values(), *run.values.values()))]
 
     try:
-        with mode, enable_python_dispatcher(), _Draws():
-            module = make_fx(work, decomposition_table=_decompositions(), record_module_stack=False)(*fakes.values())
+        with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), Rewriting():
+            module = make_fx(work, decomposition_table=_decompositions())(*fakes.values())
+            if any(_writes(node) for node in module.graph.nodes):
+                module = _without_writes(module, list(fakes.values()))
     except OnnxsalError:
         raise
     except Exception as error:
@@ -150,8 +154,38 @@ def _fake(mode: FakeTensorMode, value: Tensor, shape: Sequence[Any] | None) -> F
     """Return a tensor without numbers; the dimensions that are declared open stay open."""
     declared = list(value.shape) if shape is None else shape
     kinds = [DimDynamic.STATIC if isinstance(dim, int) else DimDynamic.DYNAMIC for dim in declared]
-    context = StatelessSymbolicContext(dynamic_sizes=kinds)
+    context: Any = StatelessSymbolicContext(dynamic_sizes=kinds)
     return mode.from_tensor(value, static_shapes=False, symbolic_context=context)  # type: ignore[return-value]
+
+
+def _writes(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
+def _without_writes(module: fx.GraphModule, inputs: Sequence[Tensor]) -> fx.GraphModule:
+    """Return a graph of the same outputs that writes into no tensor."""
+
+    class Marking(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            return _marked(super().run_node, n)
+
+    run = Marking(module).run
+    return make_fx(functionalize(run, remove="mutations"), decomposition_table=_decompositions())(*inputs)
+
+
+def _marked(run_node: Callable[[fx.Node], Any], n: fx.Node) -> Any:
+    """Run a node and mark the traced calls that it makes with the ONNX node it belongs to."""
+    mode = get_proxy_mode()
+    if mode is None or "onnx" not in n.meta:
+        return run_node(n)
+    last = next(iter(reversed(mode.tracer.graph.nodes)), None)
+    result = run_node(n)
+    for traced in reversed(mode.tracer.graph.nodes):
+        if traced is last:
+            break
+        traced.meta["onnx"] = n.meta["onnx"]
+    return result
 
 
 def _settled(subject: Subject, fakes: Mapping[str, Tensor]) -> list[str]:
@@ -208,17 +242,6 @@ def root(node: fx.Node) -> fx.Node:
     return node
 
 
-class _Draws(TorchFunctionMode):
-    """Lets seeded random numbers be drawn while everything else is only traced: they become constants."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if kwargs.get("generator") is None:
-            return func(*args, **kwargs)
-        with disable_proxy_modes_tracing(), unset_fake_temporarily():
-            return func(*args, **kwargs)
-
-
 class _RecordingEngine(TorchEngine):
     """Runs the imported graph node by node, keeps every value's ONNX name, and marks what each node was traced to."""
 
@@ -236,7 +259,7 @@ class _RecordingEngine(TorchEngine):
 
         def recorded(n: fx.Node) -> Any:
             self.node = n.meta.get("onnx", self.node)
-            result = self._marked(run_node, n)
+            result = _marked(run_node, n)
             names = n.meta.get("onnx_outputs", ())
             if n.op != "get_attr" and len(names) == 1 and names[0] and isinstance(result, Tensor):
                 (record.feeds if n.op == "placeholder" else record.values)[names[0]] = result
@@ -246,19 +269,6 @@ class _RecordingEngine(TorchEngine):
         found: Sequence[Any] = run.run(*arguments)
         self.node = None
         return found
-
-    def _marked(self, run_node: Callable[[fx.Node], Any], n: fx.Node) -> Any:
-        """Run a node and mark the traced calls that it makes."""
-        mode = get_proxy_mode()
-        if mode is None or "onnx" not in n.meta:
-            return run_node(n)
-        last = next(iter(reversed(mode.tracer.graph.nodes)), None)
-        result = run_node(n)
-        for traced in reversed(mode.tracer.graph.nodes):
-            if traced is last:
-                break
-            traced.meta["onnx"] = n.meta["onnx"]
-        return result
 
 
 def origin(node: fx.Node) -> Any:

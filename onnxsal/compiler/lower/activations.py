@@ -93,6 +93,24 @@ def tanh_backward(g: Builder, gradient: Value, y: Value) -> Value:
     return g.Mul(gradient, g.Sub(g.scalar(1, y.dtype), g.Mul(y, y)))
 
 
+@lower("aten.hardsigmoid.default")
+def hardsigmoid(g: Builder, x: Value) -> Value:
+    return g.HardSigmoid(x, alpha=1 / 6, beta=0.5)
+
+
+@lower("aten.hardsigmoid_backward.default")
+def hardsigmoid_backward(g: Builder, gradient: Value, x: Value) -> Value:
+    """The slope is 1/6 strictly between -3 and 3."""
+    return g.Mul(g.Mul(gradient, _between(g, x, -3.0, 3.0)), g.scalar(1 / 6, x.dtype))
+
+
+@lower("aten.hardshrink_backward.default", "aten.softshrink_backward.default")
+def shrink_backward(g: Builder, gradient: Value, x: Value, bound: float) -> Value:
+    """Let gradients pass outside the band around zero."""
+    passes = g.Greater(g.Abs(x), g.scalar(bound, x.dtype))
+    return g.Where(passes, gradient, g.scalar(0, x.dtype))
+
+
 @lower("aten.softplus.default")
 def softplus(g: Builder, x: Value, beta: float = 1.0, threshold: float = 20.0) -> Value:
     if beta == 1:

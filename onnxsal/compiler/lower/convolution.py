@@ -161,17 +161,28 @@ def _by_weight(
     groups: int,
 ) -> Value:
     """Return the gradient by the filters: the input convolved with what comes back, examples as channels."""
-    assert w.shape is not None
-    kernel, rank = _kernel(w), x.rank - 2
-    if groups != 1:
-        raise CompileFault("the gradient by the filters of a grouped convolution")
     swap = [1, 0, *range(2, x.rank)]
-    found = g.Conv(
-        g.Transpose(x, perm=swap), g.Transpose(gradient, perm=swap), strides=dilation, pads=padding * 2,
-        dilations=stride,
-    )  # fmt: skip
-    axes = list(range(2, rank + 2))
-    return g.Transpose(g.Slice(found, [0] * rank, kernel, axes), perm=swap)
+    inputs, answers = g.Transpose(x, perm=swap), g.Transpose(gradient, perm=swap)
+    pairs = [(inputs, answers)]
+    if groups > 1:
+        parts = (_split(g, v, of, groups) for v, of in ((inputs, x), (answers, gradient)))
+        pairs = list(zip(*parts, strict=True))
+    rank = x.rank - 2
+    found = [
+        g.Slice(
+            g.Conv(a, b, strides=dilation, pads=padding * 2, dilations=stride),
+            [0] * rank, _kernel(w), list(range(2, rank + 2)),
+        )
+        for a, b in pairs
+    ]  # fmt: skip
+    turned = [g.Transpose(part, perm=swap) for part in found]
+    return g.Concat(*turned, axis=0) if groups > 1 else turned[0]
+
+
+def _split(g: Builder, channels_first: Value, of: Value, groups: int) -> tuple[Value, ...]:
+    """Return the channels of a value, which come first, in equal groups."""
+    assert of.shape is not None
+    return g.Split(channels_first, [int(of.shape[1]) // groups] * groups, axis=0, n_outputs=groups)  # type: ignore[no-any-return]
 
 
 def _kernel(w: Value) -> list[int]:

@@ -51,6 +51,18 @@ BINARY = {
     "pow.Tensor_Scalar": "Pow",
     "pow.Tensor_Tensor": "Pow",
 }
+PRIMITIVE = {
+    "add": "Add",
+    "bitwise_and": "And",
+    "bitwise_or": "Or",
+    "bitwise_xor": "Xor",
+    "div": "Div",
+    "maximum": "Max",
+    "minimum": "Min",
+    "mul": "Mul",
+    "pow": "Pow",
+    "sub": "Sub",
+}
 ON_TRUTH = {"Mul": "And", "Max": "Or", "Min": "And", "Add": "Or"}
 """What arithmetic on truth values is."""
 ON_BITS = {"And": "BitwiseAnd", "Or": "BitwiseOr", "Xor": "BitwiseXor"}
@@ -60,6 +72,7 @@ HOLLOW = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
 @lower_each("aten.{}.default", UNARY)
+@lower_each("prims.{}.default", UNARY)
 def unary(g: Builder, x: Value, *, onnx: str) -> Value:
     if onnx == "BitwiseNot" and g.result.dtype is torch.bool:
         onnx = "Not"
@@ -67,6 +80,7 @@ def unary(g: Builder, x: Value, *, onnx: str) -> Value:
 
 
 @lower_each("aten.{}", BINARY)
+@lower_each("prims.{}.default", PRIMITIVE)
 def binary(g: Builder, x: Any, y: Any, *, onnx: str) -> Value:
     dtype = g.result.dtype
     if dtype is torch.bool:
@@ -210,16 +224,17 @@ def compare(g: Builder, x: Value, y: Any, *, onnx: str) -> Value:
 
 
 @lower_each("aten.{}.Scalar", COMPARISONS)
+@lower_each("prims.{}.default", COMPARISONS)
 def compare_number(g: Builder, x: Value, y: Any, *, onnx: str) -> Value:
     return compare(g, x, y, onnx=onnx)
 
 
-@lower("aten.ne.Tensor", "aten.ne.Scalar")
+@lower("aten.ne.Tensor", "aten.ne.Scalar", "prims.ne.default")
 def differs(g: Builder, x: Value, y: Any) -> Value:
     return g.Not(compare(g, x, y, onnx="Equal"))
 
 
-@lower("aten.where.self", "aten.where.Scalar", "aten.where.ScalarSelf", "aten.where.ScalarOther")
+@lower("prims.where.default", "aten.where.self", "aten.where.Scalar", "aten.where.ScalarSelf", "aten.where.ScalarOther")
 def where(g: Builder, condition: Value, x: Any, y: Any) -> Value:
     dtype = g.result.dtype
     return g.Where(g.cast(condition, torch.bool), operand(g, x, dtype), operand(g, y, dtype))

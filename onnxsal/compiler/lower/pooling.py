@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnxsal.compiler.emit import Builder, Value
+from onnxsal.compiler.emit import ELEMENTS, Builder, Value
 from onnxsal.compiler.lower import lower
+from onnxsal.compiler.lower._axes import along
 from onnxsal.compiler.lower.creation import filled
+from onnxsal.compiler.lower.reduction import reduced
 from onnxsal.compiler.lower.shape import times
+from onnxsal.errors import CompileFault
 
 
 def _full(values: Any, rank: int) -> list[int]:
@@ -179,14 +182,12 @@ def _counts_along(
 
 @lower("aten._adaptive_avg_pool2d.default", "aten._adaptive_avg_pool3d.default")
 def adaptive_avg_pool(g: Builder, x: Value, sizes: Sequence[int]) -> Value:
-    from onnxsal.compiler.lower.reduction import reduced
-
     rank = len(sizes)
     axes = list(range(x.rank - rank, x.rank))
     if all(size == 1 for size in sizes):
         return reduced(g, "ReduceMean", x, axes, True)
     for axis, size in zip(axes, sizes, strict=True):
-        x = Value(_along(g, x, axis, _means(x, axis, size)).name, x.dtype, _with(x, axis, size))
+        x = along(g, x, axis, _means(x, axis, size))
     return x
 
 
@@ -196,37 +197,20 @@ def adaptive_avg_pool_backward(g: Builder, gradient: Value, x: Value) -> Value:
     axes = list(range(x.rank - rank, x.rank))
     assert gradient.shape is not None
     for axis in axes:
-        matrix = _means(x, axis, gradient.shape[axis]).T
-        size = x.shape[axis]  # type: ignore[index]
-        gradient = Value(_along(g, gradient, axis, matrix).name, x.dtype, _with(gradient, axis, size))
+        gradient = along(g, gradient, axis, _means(x, axis, gradient.shape[axis]).T)
     return gradient
 
 
 def _means(x: Value, axis: int, count: int) -> np.ndarray:
     """Return the matrix [count, size] whose rows average the adaptive windows of an axis."""
-    from onnxsal.errors import CompileFault
-
     size = x.shape[axis]  # type: ignore[index]
     if not isinstance(size, int):
         raise CompileFault("adaptive pooling of an axis of open size")
-    matrix = np.zeros((count, size), _numpy(x.dtype))
+    matrix = np.zeros((count, size))
     for i in range(count):
         begin, end = i * size // count, -(-(i + 1) * size // count)
         matrix[i, begin:end] = 1 / (end - begin)
     return matrix
-
-
-def _along(g: Builder, x: Value, axis: int, matrix: np.ndarray) -> Value:
-    """Multiply one axis by a matrix."""
-    last = [a for a in range(x.rank) if a != axis] + [axis]
-    back = [last.index(a) for a in range(x.rank)]
-    moved = g.MatMul(g.Transpose(x, perm=last), g.constant(np.ascontiguousarray(matrix.T)))
-    return g.Transpose(moved, perm=back)
-
-
-def _with(x: Value, axis: int, size: Any) -> tuple[Any, ...]:
-    assert x.shape is not None
-    return (*x.shape[:axis], size, *x.shape[axis + 1 :])
 
 
 def _numpy(dtype: torch.dtype | None) -> Any:
@@ -234,7 +218,5 @@ def _numpy(dtype: torch.dtype | None) -> Any:
 
 
 def _element(dtype: torch.dtype | None) -> int:
-    from onnxsal.compiler.emit import ELEMENTS
-
     assert dtype is not None
     return ELEMENTS[dtype]

@@ -22,6 +22,13 @@ def same(g: Builder, x: Value, **_: Any) -> Value:
     return x
 
 
+@lower("aten.copy.default")
+def copy(g: Builder, x: Value, source: Value, non_blocking: bool = False) -> Value:
+    """What stands in x once the source was written over all of it."""
+    source = g.cast(source, g.result.dtype)
+    return source if source.shape == x.shape else g.Expand(source, g.vector(g.sizes(x)))
+
+
 @lower("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default")
 def view(g: Builder, x: Value, shape: Sequence[Any]) -> Value:
     return g.reshape(x, shape)
