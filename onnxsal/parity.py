@@ -243,13 +243,13 @@ def _own_movement(model: Model, arrays: Mapping[str, np.ndarray], expected: Sequ
     """
     names = [port.name for port in model.outputs]
     session = model.session(optimised=False)
-    tries = [session.run(names, _nudged(arrays, seed)) for seed in range(NUDGES)]
+    tries = [session.run(names, nudged(arrays, seed)) for seed in range(NUDGES)]
     distances = [[distance(a, e) for a, e in zip(answer, expected, strict=True)] for answer in tries]
     relative = [[gap / scale if scale else gap for gap, scale in answer] for answer in distances]
     return [min(column) if math.isfinite(min(column)) else 0.0 for column in zip(*relative, strict=True)]
 
 
-def _nudged(arrays: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+def nudged(arrays: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     """Return the inputs with the last bit of every floating number moved up or down."""
     random = np.random.default_rng(seed)
     nudged = dict(arrays)

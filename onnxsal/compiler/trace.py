@@ -121,7 +121,7 @@ def trace(subject: Subject, feeds: Mapping[str, Tensor], fed_target: Tensor | No
         raise
     except Exception as error:
         raise CompileFault(
-            f"cannot be traced: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
+            f"cannot be traced: {' '.join(str(error).split()).partition(' While executing')[0][:300]}",
             where=str(engine.node) if engine.node is not None else "method",
             hint="a graph can only hold what does not depend on the values it is fed",
         ) from error

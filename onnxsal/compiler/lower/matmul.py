@@ -6,9 +6,15 @@ from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower
 
 
-@lower("aten.mm.default", "aten.bmm.default", "aten.matmul.default", "aten.mv.default", "aten.dot.default")
+@lower("aten.mm.default", "aten.bmm.default")
 def matmul(g: Builder, a: Value, b: Value) -> Value:
     return g.MatMul(a, b)
+
+
+@lower("aten.mv.default", "aten.dot.default")
+def by_vector(g: Builder, a: Value, b: Value) -> Value:
+    """Multiply by a matrix of one column: ONNX Runtime 1.32 forgets a transposition before a product with a vector."""
+    return g.Squeeze(g.MatMul(a, g.Unsqueeze(b, [1])), [a.rank - 1])
 
 
 @lower("aten.addmm.default")

@@ -1,4 +1,4 @@
-"""Normalisation and its ways back, by inputs only: a model's gains and offsets are not explained."""
+"""Normalisation and its ways back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower
 from onnxsal.compiler.lower.reduction import reduced
+from onnxsal.errors import CompileFault
 
 
 @lower(
@@ -38,8 +39,6 @@ def native_batch_norm(
     eps: float,
 ) -> tuple[Value, None, None]:
     if training or mean is None:
-        from onnxsal.errors import CompileFault
-
         raise CompileFault("batch normalisation by the batch's own statistics")
     return batch_norm(g, x, weight, bias, mean, var, momentum, eps)
 
@@ -52,15 +51,26 @@ def batch_norm_backward(
     weight: Value | None,
     mean: Value,
     var: Value,
-    *rest: Any,
-) -> tuple[Value, None, None]:
+    saved_mean: Value | None,
+    saved_inverse: Value | None,
+    training: bool,
+    eps: float,
+    wanted: Sequence[bool],
+) -> tuple[Value, Value | None, Value | None]:
     """Scale by what the forward pass scaled by: one number a channel, folded when the file is loaded."""
-    *_, eps, _wanted = rest
-    scale = g.Reciprocal(g.Sqrt(g.Add(var, g.scalar(eps, var.dtype))))
-    if weight is not None:
-        scale = g.Mul(weight, scale)
-    shaped = g.Reshape(scale, [-1, *[1] * (x.rank - 2)])
-    return g.Mul(gradient, shaped), None, None
+    if training:
+        raise CompileFault("batch normalisation by the batch's own statistics")
+    places = [-1, *[1] * (x.rank - 2)]
+    inverse = g.Reciprocal(g.Sqrt(g.Add(var, g.scalar(eps, var.dtype))))
+    scale = inverse if weight is None else g.Mul(weight, inverse)
+    by_gain = by_offset = None
+    axes = [0, *range(2, x.rank)]
+    if wanted[1]:
+        scaled = g.Mul(g.Sub(x, g.Reshape(mean, places)), g.Reshape(inverse, places))
+        by_gain = g.ReduceSum(g.Mul(gradient, scaled), axes, keepdims=0)
+    if wanted[2]:
+        by_offset = g.ReduceSum(gradient, axes, keepdims=0)
+    return g.Mul(gradient, g.Reshape(scale, places)), by_gain, by_offset
 
 
 @lower("aten.native_layer_norm.default")
@@ -97,11 +107,18 @@ def layer_norm_backward(
     weight: Value | None,
     bias: Value | None,
     wanted: Sequence[bool],
-) -> tuple[Value, None, None]:
+) -> tuple[Value, Value | None, Value | None]:
     axes = list(range(x.rank - len(shape), x.rank))
+    outer = list(range(x.rank - len(shape)))
     scaled = g.Mul(g.Sub(x, mean), inverse)
     back = gradient if weight is None else Value(g.Mul(gradient, weight).name, x.dtype)
-    return _back_through(g, back, scaled, inverse, axes, x), None, None
+    by_gain = _total(g, g.Mul(gradient, scaled), outer) if wanted[1] else None
+    by_offset = _total(g, gradient, outer) if wanted[2] else None
+    return _back_through(g, back, scaled, inverse, axes, x), by_gain, by_offset
+
+
+def _total(g: Builder, x: Value, axes: list[int]) -> Value:
+    return g.ReduceSum(x, axes, keepdims=0) if axes else x
 
 
 def _back_through(g: Builder, back: Value, scaled: Value, inverse: Value, axes: Sequence[int], x: Value) -> Value:
@@ -151,15 +168,17 @@ def group_norm_backward(
     places: Any,
     groups: int,
     wanted: Sequence[bool],
-) -> tuple[Value, None, None]:
-    if weight is not None:
-        scaled_back = g.Mul(gradient, g.Reshape(weight, [-1, *[1] * (x.rank - 2)]))
-        gradient = Value(scaled_back.name, x.dtype, x.shape)
+) -> tuple[Value, Value | None, Value | None]:
     grouped = _grouped(g, x, groups)
     spread = g.Unsqueeze(inverse, [2])
     scaled = g.Mul(g.Sub(grouped, g.Unsqueeze(mean, [2])), spread)
-    found = _back_through(g, _grouped(g, gradient, groups), scaled, spread, [2], grouped)
-    return g.reshape(found, g.sizes(x)), None, None
+    outer = [0, *range(2, x.rank)]
+    by_gain = _total(g, g.Mul(gradient, g.reshape(scaled, g.sizes(x))), outer) if wanted[1] else None
+    by_offset = _total(g, gradient, outer) if wanted[2] else None
+    if weight is not None:
+        gradient = g.Mul(gradient, g.Reshape(weight, [-1, *[1] * (x.rank - 2)]))
+    found = _back_through(g, _grouped(g, Value(gradient.name, x.dtype), groups), scaled, spread, [2], grouped)
+    return g.reshape(found, g.sizes(x)), by_gain, by_offset
 
 
 def _numpy(x: Value) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from onnxsal.compiler.emit import Builder, Value
@@ -39,6 +40,53 @@ def reduce(
 @lower_each("aten.{}.default", {"sum": "ReduceSum", "mean": "ReduceMean", "prod": "ReduceProd"})
 def reduce_all(g: Builder, x: Value, *, dtype: Any = None, onnx: str) -> Value:
     return reduced(g, onnx, g.cast(x, g.result.dtype), range(x.rank), False)
+
+
+@lower_each("prims.{}.default", {"sum": "ReduceSum", "prod": "ReduceProd", "amax": "ReduceMax", "amin": "ReduceMin"})
+def primitive(g: Builder, x: Value, dims: Sequence[int], *, output_dtype: Any = None, onnx: str) -> Value:
+    return reduced(g, onnx, g.cast(x, g.result.dtype), dims, False)
+
+
+@lower("prims.var.default")
+def primitive_variance(
+    g: Builder, x: Value, dims: Sequence[int], correction: float = 1, *, output_dtype: Any = None
+) -> Value:
+    return _variance(g, x, dims, correction, False)[0]
+
+
+@lower("aten.var.correction")
+def variance(
+    g: Builder, x: Value, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Value:
+    return _variance(g, x, dim or range(x.rank), 1 if correction is None else correction, keepdim)[0]
+
+
+@lower("aten.var_mean.correction")
+def variance_and_mean(
+    g: Builder, x: Value, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Value, Value]:
+    return _variance(g, x, dim or range(x.rank), 1 if correction is None else correction, keepdim)
+
+
+def _variance(g: Builder, x: Value, axes: Sequence[int], correction: float, keepdim: bool) -> tuple[Value, Value]:
+    """Return the mean square of what is left without the mean, and the mean."""
+    mean = reduced(g, "ReduceMean", x, axes, True)
+    centred = g.Sub(x, mean)
+    square = Value(g.Mul(centred, centred).name, x.dtype, x.shape)
+    found = reduced(g, "ReduceMean", square, axes, keepdim)
+    if correction:
+        found = g.Mul(found, _bessel(g, x, axes, correction))
+    flat = [axis % x.rank for axis in axes]
+    return found, mean if keepdim or not flat else g.Squeeze(mean, flat)
+
+
+def _bessel(g: Builder, x: Value, axes: Sequence[int], correction: float) -> Value:
+    """Return count / (count - correction)."""
+    count = g.constant(np.array([1], np.int64))
+    for axis in axes:
+        count = g.Mul(count, g.vector([g.size(x, axis)]))
+    number = g.reshape(g.cast(Value(count.name, torch.int64), x.dtype or torch.float32), [])
+    return g.Div(number, g.Sub(number, g.scalar(correction, x.dtype)))
 
 
 @lower("aten.prod.dim_int")
