@@ -46,16 +46,18 @@ class Model:
 
     Args:
         source: The file, or its bytes.
+        folder: Where external data lie; beside the file where None.
     """
 
-    def __init__(self, source: Path | bytes) -> None:
+    def __init__(self, source: Path | bytes, folder: Path | None = None) -> None:
         self.source = source
+        self.folder = source.parent if folder is None and isinstance(source, Path) else folder
         proto = read_proto(source)
         self.opset: dict[str, int] = {entry.domain: entry.version for entry in proto.opset_import}
         self.producer = " ".join(filter(None, (proto.producer_name, proto.producer_version)))
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self.external_files = sorted(_external_locations(proto))
-        self.graph: Graph = normalise(proto, source.parent if isinstance(source, Path) else None)
+        self.graph: Graph = normalise(proto, self.folder)
         self.engines: dict[Hashable, Any] = {}
         """The engines that were opened over the model, by name, device and options."""
         self.proofs: dict[Hashable, Any] = {}
@@ -95,20 +97,25 @@ class Model:
     def _parts(self) -> Iterator[bytes]:
         if isinstance(self.source, bytes):
             yield self.source
-            return
-        files = [self.source, *(confined(f, self.source.parent, "external data") for f in self.external_files)]
-        for file in files:
+        for file in self._files():
             with file.open("rb") as stream:
                 while block := stream.read(1 << 20):
                     yield block
 
+    def _files(self) -> list[Path]:
+        """Return the files the model is in."""
+        own = [self.source] if isinstance(self.source, Path) else []
+        return [*own, *(confined(name, self.folder, "external data") for name in self.external_files)]
+
     @property
     def size(self) -> int:
         """Bytes of the file and its external data."""
-        if isinstance(self.source, bytes):
-            return len(self.source)
-        folder = self.source.parent
-        return self.source.stat().st_size + sum((folder / f).stat().st_size for f in self.external_files)
+        own = len(self.source) if isinstance(self.source, bytes) else 0
+        return own + sum(file.stat().st_size for file in self._files())
+
+    def rewritten(self, proto: onnx.ModelProto) -> Model:
+        """Return a model of another protobuf, beside this one's external data."""
+        return Model(proto.SerializeToString(), self.folder)
 
     @cached_property
     def is_quantised(self) -> bool:
@@ -159,7 +166,10 @@ class Model:
         import onnxruntime
 
         options = session_options(optimised)
-        source = self._showing(inner, options) if inner else self.source
+        source = self._showing(inner) if inner else self.source
+        if isinstance(source, bytes) and self.folder is not None and self.external_files:
+            folder = str(self.folder.resolve())
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         try:
             return onnxruntime.InferenceSession(
                 source if isinstance(source, bytes) else str(source), options, providers=providers or [CPU]
@@ -171,7 +181,7 @@ class Model:
                 hint="check the file with onnx.checker; private operators need their library registered",
             ) from error
 
-    def _showing(self, inner: Sequence[str], options: Any) -> bytes:
+    def _showing(self, inner: Sequence[str]) -> bytes:
         """Return the file with some inner values as further outputs."""
         proto = read_proto(self.source)
         made = {name for node in proto.graph.node for name in node.output}
@@ -182,9 +192,6 @@ class Model:
             )
         declared = {output.name for output in proto.graph.output}
         proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner if name not in declared)
-        if isinstance(self.source, Path):
-            folder = str(self.source.parent.resolve())
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         return proto.SerializeToString()
 
     def __repr__(self) -> str:
