@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import torch
 from torch import fx
 
 from onnxsal import cache
 from onnxsal.errors import InputError, ParityError
+from onnxsal.importer.dtypes import dtype_named
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.precision import raised_tensor
 from onnxsal.importer.read import read_proto
@@ -408,16 +408,12 @@ def _draw_port(port: Port, size: int, seed: int, graph: Graph) -> np.ndarray:
         return np.full(shape, "text", dtype=object)
     if "(" in port.dtype or port.dtype == "unknown":
         raise InputError(f"an input of type {port.dtype} cannot be drawn", where=port.name, hint="give an input")
-    dtype = _dtype(port.dtype)
+    dtype = dtype_named(port.dtype)
     if dtype.kind == "b":
         return np.ones(shape, dtype)
     if dtype.kind in "iu":
         return random.integers(0, _largest_index(port.name, graph), shape).astype(dtype)
     return random.standard_normal(shape).astype(dtype)
-
-
-def _dtype(name: str) -> np.dtype[Any]:
-    return np.dtype(getattr(ml_dtypes, name, None) or name)
 
 
 def _size(dim: Dim, axis: int, free: int) -> int:

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 
 from onnxsal import cache
+from onnxsal.importer.dtypes import dtype_named
 from onnxsal.importer.read import read_proto
 from onnxsal.importer.rebatch import Rebatched, rebatch
+from onnxsal.importer.values import to_host
 from onnxsal.model import Model
+from onnxsal.types import Port
 
 CLOSE = 1e-4
 """How far an example may move in other company, as a part of its output's scale: sums are added up in another order."""
@@ -30,9 +33,9 @@ def rebatched(model: Model, feeds: Mapping[str, Any]) -> Model | None:
 
     Args:
         model: A model.
-        feeds: One example, arrays by the model's input names: what the ways to open the batch are tried on.
+        feeds: One example by the model's input names: what the ways to open the batch are tried on.
     """
-    if model.size > MAX_BYTES or len(feeds) != len(model.inputs):
+    if model.size > MAX_BYTES or any(port.name not in feeds for port in model.inputs):
         return None
     key = (model.sha256, *_versions())
     known = cache.read("rebatch", key)
@@ -54,7 +57,7 @@ def _versions() -> tuple[str, ...]:
 
 def _first_that_holds(model: Model, feeds: Mapping[str, Any]) -> int:
     """Return which of the ways to open the batch changes nothing, or -1."""
-    arrays = {name: np.asarray(value) for name, value in feeds.items()}
+    arrays = {port.name: _as_declared(feeds[port.name], port) for port in model.inputs}
     for number, way in enumerate(rebatch(read_proto(model.source))):
         try:
             if _holds(model, way, arrays):
@@ -64,6 +67,12 @@ def _first_that_holds(model: Model, feeds: Mapping[str, Any]) -> int:
     return -1
 
 
+def _as_declared(value: Any, port: Port) -> np.ndarray:
+    """Return an input as the file takes it; it may have been raised to float32."""
+    array = to_host(value)
+    return array.astype(dtype_named(port.dtype)) if port.is_float else array
+
+
 def _holds(model: Model, way: Rebatched, arrays: Mapping[str, np.ndarray]) -> bool:
     """Say whether several examples at once are answered as each is alone, and one as it was."""
     names = [port.name for port in model.outputs]
@@ -71,10 +80,11 @@ def _holds(model: Model, way: Rebatched, arrays: Mapping[str, np.ndarray]) -> bo
     session = model.session(optimised=False)
     alone = [session.run(names, example) for example in examples]
     opened = model.rewritten(way.proto).session(optimised=False)
-    beside = arrays | {name: np.concatenate([e[name] for e in examples]) for name in way.inputs}
+    beside = dict(arrays) | {name: np.concatenate([e[name] for e in examples]) for name in way.inputs}
     together = opened.run(names, beside)
     return _same(opened.run(names, examples[0]), alone[0]) and all(
-        _same([whole], [np.concatenate(rows)]) for whole, rows in zip(together, zip(*alone, strict=True), strict=True)
+        all(len(row) == 1 for row in rows) and _close(whole, np.concatenate(rows))
+        for whole, rows in zip(together, zip(*alone, strict=True), strict=True)
     )
 
 

@@ -344,7 +344,16 @@ class BoundScore:
         """Return how many rows a call must have: None for any number; tried once, on the call itself."""
         if not self._tried:
             self._allowed, self._tried = self._try_other_size(), True
+            if self._allowed is not None and self._go_over_to_many():
+                self._allowed = self._try_other_size()
         return self._allowed
+
+    def _go_over_to_many(self) -> bool:
+        """Take an engine that answers many examples at once as it answers each alone, where there is one."""
+        reopen = getattr(self.engine, "rebatched", None)
+        opened = reopen(self._call(self._feeds, 0)[0]) if reopen is not None and self.examples == 1 else None
+        self.engine = opened or self.engine
+        return opened is not None
 
     def _try_other_size(self) -> int | None:
         """Run the call with other numbers of rows; a model may refuse that, or let rows change each other."""

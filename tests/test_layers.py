@@ -27,7 +27,7 @@ FLOORS = [
         "region",
         "measurements",
     },
-    {"engines", "engine", "score", "subject", "baseline", "features", "options"},
+    {"engines", "engine", "rebatching", "score", "subject", "baseline", "features", "options"},
     {"parity", "compiler", "inspection", "diagnosis"},
     {"pipeline"},
     {"evaluation"},

@@ -39,6 +39,13 @@ class OnnxRuntimeEngine:
         self._inner: dict[tuple[str, ...], Any] = {}
         self.breadth = _breadth(model.graph)
 
+    def rebatched(self, values: Feeds) -> OnnxRuntimeEngine | None:
+        """Return an engine that takes many examples at once, found on one; None where there is none."""
+        from onnxsal.rebatching import rebatched
+
+        opened = rebatched(self.model, values)
+        return None if opened is None else OnnxRuntimeEngine(opened, self.device)
+
     def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
         """Return values by name: the outputs, or those that are wanted, inner ones too."""
         from onnxsal.importer.values import as_table, as_tensor, to_host

@@ -25,11 +25,20 @@ class TorchEngine:
         self, model: Model, device: str, *, quantized: Quantized = "ste", precision: Precision = "native"
     ) -> None:
         self.device = device
+        self.model = model
+        self.reading: dict[str, Any] = {"quantized": quantized, "precision": precision}
         self.inputs = [port.name for port in model.inputs]
         self.outputs = [port.name for port in model.outputs]
-        self.module = model.torch(device, quantized=quantized, precision=precision)
+        self.module = model.torch(device, **self.reading)
         self.constants = model.graph.constants
         self._sections: dict[tuple[tuple[str, ...], ...], fx.GraphModule] = {}
+
+    def rebatched(self, values: Feeds) -> TorchEngine | None:
+        """Return an engine that takes many examples at once, found on one; None where there is none."""
+        from onnxsal.rebatching import rebatched
+
+        opened = rebatched(self.model, values)
+        return None if opened is None else TorchEngine(opened, self.device, **self.reading)
 
     def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
         """Return values by name: the outputs, or those that are wanted.

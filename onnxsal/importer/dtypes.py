@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import onnx
 import torch
@@ -23,6 +24,11 @@ def numpy_dtype(element: int) -> np.dtype:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(element))
     except KeyError as error:
         raise ImportFault(f"element type {element} is unknown", hint="onnx.TensorProto.DataType names them") from error
+
+
+def dtype_named(name: str) -> np.dtype:
+    """Return the numpy type of a name, those that numpy itself lacks (bfloat16, int4, …) included."""
+    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 def torch_dtype(element: int) -> torch.dtype:

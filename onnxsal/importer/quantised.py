@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto
 from torch import Tensor
 
-from onnxsal.importer.dtypes import torch_dtype
+from onnxsal.importer.dtypes import dtype_named, torch_dtype
 from onnxsal.importer.graph import Node
 from onnxsal.importer.values import to_tensor
 
@@ -97,14 +97,14 @@ def _is_float(element: Any) -> bool:
 
 def limits(stored: str) -> tuple[float, float]:
     """Return the smallest and the largest number a type holds."""
-    dtype = np.dtype(getattr(ml_dtypes, stored, stored))
+    dtype = dtype_named(stored)
     info: Any = ml_dtypes.finfo(dtype) if "float" in stored else ml_dtypes.iinfo(dtype)
     return (float(info.min), float(info.max)) if "float" in stored else (int(info.min), int(info.max))
 
 
 def store(carried: Tensor, stored: str) -> Tensor:
     """Return carried numbers in the type the file stores them in."""
-    dtype = np.dtype(getattr(ml_dtypes, stored, stored))
+    dtype = dtype_named(stored)
     kind = to_tensor(np.zeros(0, dtype)).dtype
     whole = carried.detach() if kind.is_floating_point else carried.detach().round()  # where nothing was rounded yet
     return whole.to(kind)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -196,7 +197,7 @@ class _Rewriter:
         self.graph.initializer.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
-    def _add(self, op_type: str, inputs: list[str], **attributes: int) -> str:
+    def _add(self, op_type: str, inputs: list[str], **attributes: Any) -> str:
         self.count += 1
         name = f"{PREFIX}_{op_type.lower()}_{self.count}"
         self.nodes.append(helper.make_node(op_type, inputs, [name], name=name, **attributes))
