@@ -22,6 +22,7 @@ NEEDS = {
     "cnn": ("_cam", "_cam_plus_plus", "full_grad", "xrai"),  # feature maps, a picture
     "cnn mlp": ("guided_backprop", "deconvolution"),  # rectifiers
     "": ("tree_shap", "tree_shap_margin"),  # trees, on which test_tree_shap.py tries them
+    "cnn mlp transformer two_inputs": ("lrp",),  # no recurrent layers
 }
 """What only some of the networks have, and the methods that cannot do without it."""
 
