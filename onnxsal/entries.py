@@ -220,6 +220,8 @@ class Method(Entry):
     refuses what misses that difference by more than ``tolerance``, a part of it. A tenth of that is worth a note.
     ``gradient`` is False for a method that takes no gradients; it then only calls the score, and runs on any engine,
     unless ``layers`` says that it looks at inner values (``score.layer``, ``score.at``, ``score.nodes``).
+    ``through`` says that it explains a layer by ways that begin at the inputs: ``explain(score, feeds, layer, *, …)``
+    sees the inputs, is handed the names of the layer's values, and returns attributions of those.
     """
 
     explain: Callable[..., Any]
@@ -227,6 +229,7 @@ class Method(Entry):
     gradient: bool = True
     layers: bool = False
     tolerance: float = 0.5
+    through: bool = False
 
     @property
     def needs(self) -> Need:

@@ -151,7 +151,14 @@ def arguments_of(
 
 
 def _inner(said: Any, where: str) -> Choice:
-    return choose(*named("methods", said, f"option {where}"))
+    choice = choose(*named("methods", said, f"option {where}"))
+    if choice.method.through:
+        raise UsageError(
+            f"{choice.method.name} explains a layer and cannot stand within another method",
+            where=f"option {where}",
+            hint="use it alone, with --layer",
+        )
+    return choice
 
 
 def named(kind: str, said: Any, where: str) -> tuple[str, Mapping[str, Any]]:

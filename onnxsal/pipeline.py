@@ -213,7 +213,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     method = choice.neediest
     choose_device(request.device)
     need = _need(method, request)
-    subject = subject_of(model, need, request)
+    subject = subject_of(model, choice.method, need, request)
     explained = subject.inputs
     arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
     running = open_engine(model, method, need, request.engine, request.device, readings_of(request))
@@ -393,10 +393,15 @@ def explained_by(plan: Plan, outer: BoundScore) -> Explained:
     """Run the method on a score of the inputs; a plugin's fault is told as such."""
     score = plan.subject.score(outer)
     feeds = score.feeds
-    outside = _outside(plan, outer) if plan.subject.values else None
-    arguments = plan.choice.arguments(score, feeds, outside)
+    if plan.method.through:
+        outside, arguments = None, plan.choice.arguments(outer, outer.feeds)
+        work = partial(plan.method.explain, outer, outer.feeds, plan.subject.layers, **arguments)
+    else:
+        outside = _outside(plan, outer) if plan.subject.values else None
+        arguments = plan.choice.arguments(score, feeds, outside)
+        work = partial(plan.method.explain, score, feeds, **arguments)
     with blamed(plan.provider, f"method {plan.method.name!r}"):
-        values = plan.method.explain(score, feeds, **arguments)
+        values = work()
     _check_values(plan, values, feeds)
     return Explained(plan, score, outside, arguments, values)
 

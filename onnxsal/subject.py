@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from onnxsal.engine import without_gradients
-from onnxsal.entries import Need
+from onnxsal.entries import Method, Need
 from onnxsal.errors import InputError, UsageError, nearest
 from onnxsal.importer.entrances import SMALL_TABLE, Entrance, addresses_of, entrances_of, folded
 from onnxsal.importer.section import value_in
@@ -90,20 +90,26 @@ class Subject:
         return total.masked_fill(self.padding[name], 0) if name in self.padding else total
 
 
-def subject_of(model: Model, need: Need, request: Request) -> Subject:
+def subject_of(model: Model, method: Method, need: Need, request: Request) -> Subject:
     """Return what a request explains; every name is looked up.
 
     Raises:
         InputError: there is no such input, or no gradient goes by it.
         UsageError: there is no such layer.
     """
+    if method.through and not request.layer:
+        raise UsageError(
+            f"{method.name} explains the values of a layer, and none is named",
+            where="--layer",
+            hint="say --layer NAME; `onnxsal inspect` names the nodes",
+        )
     if request.layer:
         if request.inputs:
             raise UsageError(
                 "inputs and a layer cannot both be explained", where="--layer", hint="leave out --explain-input"
             )
         layers = tuple(value_in(model.graph, name) for name in request.layer)
-        return Subject(_chosen(model, "score", None, {}), layers)
+        return Subject(_chosen(model, need if method.through else "score", None, {}), layers)
     if need == "score":
         return Subject(_chosen(model, need, request.inputs, {}))
     entrances = {port.name: entrances_of(model.graph, port.name) for port in model.inputs if port.is_number}

@@ -1,0 +1,76 @@
+"""Conductance and internal influence: a layer's values, along ways that begin at the inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import onnxsal
+from onnxsal.errors import UsageError
+from onnxsal.options import choose
+from tests.methods.models import Inputs, inputs_of, model
+
+TARGETS = [2, 0, 1]
+METHODS = ["conductance", "internal_influence"]
+LAYERS = {
+    kind: next(n.outputs[0] for n in model(kind).graph.nodes if n.op_type == operator)
+    for kind, operator in {"cnn": "Relu", "mlp": "Relu", "two_inputs": "Mul"}.items()
+}
+"""A value through which all of the score passes."""
+
+CASES = [(method, kind) for method in METHODS for kind in LAYERS]
+
+
+def explained(method: str, kind: str, inputs: Inputs | None = None, **options: object) -> onnxsal.Attribution:
+    options = {"target": TARGETS, "layer": LAYERS[kind], "verify": False} | options
+    return onnxsal.explain(model(kind), inputs or inputs_of(kind), method=method, **options)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_conductance_through_a_layer_that_all_passes_sums_to_the_scores_difference(kind: str) -> None:
+    whole = onnxsal.explain(
+        model(kind), inputs_of(kind), method="integrated_gradients", steps=200, target=TARGETS, verify=False
+    )
+    difference = sum(v.reshape(len(v), -1).sum(1) for v in whole.values.values()) - whole.completeness
+    (values,) = explained("conductance", kind, steps=200).values.values()
+    np.testing.assert_allclose(values.reshape(3, -1).sum(1), difference, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("method", "kind"), CASES)
+def test_the_result_is_the_layers(method: str, kind: str) -> None:
+    result = explained(method, kind)
+    assert result.layer == (LAYERS[kind],)
+    for name, value in result.values.items():
+        assert value.shape == result.inputs[name].shape
+        assert value.dtype == np.float64
+        assert np.isfinite(value).all()
+    assert onnxsal.render(result, "text")
+
+
+@pytest.mark.parametrize(("method", "kind"), CASES)
+def test_an_example_is_explained_the_same_in_any_company(method: str, kind: str) -> None:
+    inputs = inputs_of(kind)
+    whole = explained(method, kind).values[LAYERS[kind]]
+    turned = {name: value.flip(0) for name, value in inputs.items()}
+    other = explained(method, kind, turned, target=TARGETS[::-1], batch_size=2).values[LAYERS[kind]]
+    np.testing.assert_allclose(other[::-1], whole, rtol=1e-6, atol=1e-12)
+    alone = explained(method, kind, {name: value[1:2] for name, value in inputs.items()}, target=TARGETS[1])
+    np.testing.assert_allclose(alone.values[LAYERS[kind]], whole[1:2], rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_a_layer_it_is_refused(method: str) -> None:
+    with pytest.raises(UsageError, match="none is named") as refusal:
+        onnxsal.explain(model("mlp"), inputs_of("mlp"), method=method, verify=False)
+    assert "--layer" in str(refusal.value.hint)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_within_another_method_it_is_refused(method: str) -> None:
+    with pytest.raises(UsageError, match="cannot stand within"):
+        choose("smoothgrad", {"of": method})
+
+
+def test_too_few_steps_are_refused() -> None:
+    with pytest.raises(UsageError, match="too few"):
+        explained("conductance", "mlp", steps=0)
