@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NewType, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, NewType, get_args, get_origin, get_type_hints
 
 from onnxsal.errors import UsageError, nearest
 
@@ -136,6 +136,9 @@ class Entry:
 
     name: str
 
+    details: ClassVar[frozenset[str]] = frozenset()
+    """The fields that only the entry's own page tells, and no listing of its kind."""
+
     @property
     def function(self) -> Callable[..., Any] | None:
         """The function whose docstring and options describe the entry."""
@@ -231,9 +234,11 @@ class Method(Entry):
     tolerance: float = 0.5
     through: bool = False
 
+    details: ClassVar[frozenset[str]] = frozenset({"gradient", "layers", "tolerance"})
+
     @property
     def needs(self) -> Need:
-        """What the method asks of an engine beyond the score itself."""
+        """What the method asks of an engine: the score alone, inner values too, or gradients too."""
         return "gradient" if self.gradient else "layers" if self.layers else "score"
 
     @property

@@ -14,9 +14,9 @@ import click
 from onnxsal.cli import _tables
 from onnxsal.cli._messages import Messages, message_options
 from onnxsal.cli._options import json_option
-from onnxsal.entries import Entry, Option
+from onnxsal.entries import Entry, InnerMethod, Method, Option
 from onnxsal.errors import UsageError, nearest
-from onnxsal.plugins import Provider, kinds, registry
+from onnxsal.plugins import Provider, entry_type, kinds, registry
 
 ABOUT = {
     "methods": "ways to explain",
@@ -93,9 +93,16 @@ def _row(entry: Entry, provider: Provider, kind: str) -> dict[str, Any]:
 
 
 def _fields(entry: Entry) -> dict[str, Any]:
-    """Return an entry's plain facts: suffixes, promises, settings."""
-    values = {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry) if f.name != "name"}
+    """Return an entry's plain facts: needs, suffixes, promises, settings."""
+    values = {"needs": _needs(entry)} if isinstance(entry, Method) else {}
+    values |= {f.name: getattr(entry, f.name) for f in dataclasses.fields(entry) if f.name != "name"}
     return {name: _plain(value) for name, value in values.items() if not callable(value) and name != "about"}
+
+
+def _needs(method: Method) -> str:
+    """Return what a method asks of an engine; one that holds another asks what that one does."""
+    holds = any(option.type is InnerMethod for option in method.options.values())
+    return "what its method does" if holds else method.needs
 
 
 def _plain(value: Any) -> Any:
@@ -185,7 +192,9 @@ def _show_rows(kind: str | None, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         _tables.put(f"no {kind} are installed")
         return
-    columns = list(rows[0])
+    hidden = entry_type(kind).details if kind in kinds() else frozenset()
+    everybody = {row.get("from") for row in rows}
+    columns = [c for c in rows[0] if c not in hidden and not (c == "from" and len(everybody) == 1)]
     _tables.show(columns, [[_counted(row[c]) if c == "brings" else _text(row[c]) for c in columns] for row in rows])
 
 
