@@ -22,6 +22,7 @@ from onnxsal.measurements import Comparison, Evaluation, Measurement
 from onnxsal.model import Model, load
 from onnxsal.options import arguments_of, checked, choose, named
 from onnxsal.pipeline import Explained, attribution_of, explained_by, explanations, readings_of, score_of
+from onnxsal.places import places
 from onnxsal.plugins import Provider, blamed, registry
 from onnxsal.region import check_region
 from onnxsal.score import BoundScore, Known
@@ -235,8 +236,9 @@ class Examined:
     def __init__(self, found: Explained, region: Mapping[str, np.ndarray]) -> None:
         self._found = found
         self._region = region
+        subject = found.plan.subject
         for name in region:
-            if name not in found.values:
+            if subject.layers or name not in subject.inputs:
                 raise InputError(
                     f"input {name!r} is marked, but not explained", where="region", hint=nearest(name, found.values)
                 )
@@ -260,6 +262,22 @@ class Examined:
         """The attributions, shaped like the feeds."""
         return self._found.values
 
+    @cached_property
+    def channels(self) -> dict[str, tuple[int, ...]]:
+        """The axes of each feed along which all numbers stand at one place."""
+        return {name: self._channels(name, value.shape) for name, value in self.feeds.items()}
+
+    def _channels(self, name: str, shape: torch.Size) -> tuple[int, ...]:
+        addresses = self._addresses.get(name)
+        spread = places(shape) if addresses is None else _varying(addresses)
+        return tuple(axis for axis in range(1, len(shape)) if axis not in spread)
+
+    @property
+    def _addresses(self) -> Feeds:
+        """The element of its input that each element of an embedding was made of, shaped like the feeds."""
+        found = self._found.plan.subject.addresses
+        return found if self.score.stacked else {name: value[None] for name, value in found.items()}
+
     @property
     def baselines(self) -> Feeds | None:
         """What the method explains against, shape [baselines, *feed's shape]; None where it takes no baseline."""
@@ -272,13 +290,15 @@ class Examined:
 
     @cached_property
     def region(self) -> Feeds:
-        """What somebody marked in the inputs; nothing in those that were left out."""
-        return {name: self._marked(name, value) for name, value in self.feeds.items()}
-
-    def _marked(self, name: str, value: Tensor) -> Tensor:
-        if name not in self._region:
-            return torch.zeros_like(value, dtype=torch.bool)
-        return torch.from_numpy(self._region[name].copy()).to(value.device).reshape(value.shape)
+        """What somebody marked in the inputs, nothing in those that were left out; of ids, in their embeddings."""
+        found = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in self.feeds.items()}
+        for name, marked in self._region.items():
+            inside = torch.from_numpy(marked.copy()).to(self._found.plan.feeds[name].device)
+            entered = [entrance.value for entrance in self._found.plan.subject.entrances.get(name, ())]
+            found |= {value: inside.flatten()[self._addresses[value]] for value in entered}
+            if not entered:
+                found[name] = inside.reshape(found[name].shape)
+        return found
 
     def again(self, feeds: Feeds) -> Feeds:
         """Return the attributions of k copies of the examples that have other values."""
@@ -314,6 +334,12 @@ class Examined:
             running = open_engine(model, method, method.needs, IMPORTED, plan.running.device, readings_of(plan.request))
             random = replace(plan, model=model, running=running, known=Known({}))
             yield explained_by(random, score_of(random, targets)).values
+
+
+def _varying(addresses: Tensor) -> tuple[int, ...]:
+    """Return the axes within an example along which addresses change."""
+    axes = range(1, addresses.ndim)
+    return tuple(axis for axis in axes if bool((addresses != addresses.narrow(axis, 0, 1)).any()))
 
 
 def _measured(examined: Examined, chosen: ChosenMetric) -> Measurement:

@@ -222,6 +222,10 @@ class Explanation(Protocol):
         """The attributions, shaped like the feeds."""
 
     @property
+    def channels(self) -> Mapping[str, tuple[int, ...]]:
+        """The axes of each feed along which all numbers stand at one place: a pixel's colours, a token's embedding."""
+
+    @property
     def baselines(self) -> Feeds | None:
         """What the method explains against, shape [baselines, *feed's shape]; None where it takes no baseline."""
 

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 from onnxsal.metrics._draws import check_count
 from onnxsal.metrics._ranks import ordered
 from onnxsal.metrics._units import scores_of_mixed
-from onnxsal.types import Feeds, Score
+from onnxsal.types import Explanation, Feeds
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def curve(score: Score, importance: Tensor, first: Feeds, last: Feeds, steps: int, where: str) -> tuple[Tensor, Tensor]:
+def curve(
+    explanation: Explanation, importance: Tensor, first: Feeds, last: Feeds, steps: int, where: str
+) -> tuple[Tensor, Tensor]:
     """Return the scores on the way from one input to another, and which part of the way lies behind.
 
     Args:
-        score: The score.
+        explanation: What is measured.
         importance: What is changed first, shape [examples, units].
         first: Where the way begins, one row per example.
         last: Where it ends.
@@ -33,7 +35,7 @@ def curve(score: Score, importance: Tensor, first: Feeds, last: Feeds, steps: in
     order = ordered(importance)
     units = order.shape[1]
     counts = torch.linspace(0, units, min(steps, units) + 1, device=order.device).round()
-    scores = scores_of_mixed(score, first, last, order >= counts[:, None, None])
+    scores = scores_of_mixed(explanation, first, last, order >= counts[:, None, None])
     return scores, counts / units
 
 

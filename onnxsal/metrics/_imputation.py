@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from onnxsal.errors import UsageError
-from onnxsal.metrics._units import channel_axes, like_feed, split_units
-from onnxsal.types import Feeds
+from onnxsal.metrics._units import like_feeds
+from onnxsal.types import Explanation, Feeds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,14 +20,14 @@ PRECISION = 1e-4
 MOST_ROUNDS = 2000
 
 
-def check_pictures(feeds: Feeds, where: str) -> None:
+def check_pictures(explanation: Explanation, where: str) -> None:
     """Refuse inputs that have no neighbouring pixels.
 
     Raises:
         UsageError: an input is no picture.
     """
-    for name, value in feeds.items():
-        if value.ndim != 4:
+    for name, value in explanation.feeds.items():
+        if value.ndim != 4 or len(explanation.channels[name]) != 1:
             raise UsageError(
                 f"input {name!r} of shape {list(value.shape)} is no picture, whose holes could be filled",
                 where=where,
@@ -35,22 +35,20 @@ def check_pictures(feeds: Feeds, where: str) -> None:
             )
 
 
-def imputed(feeds: Feeds, removed: Tensor) -> Feeds:
-    """Return copies of pictures whose removed pixels are filled, shape [copies * examples, …].
+def imputed(explanation: Explanation, removed: Tensor) -> Feeds:
+    """Return copies of explained pictures whose removed pixels are filled, shape [copies * examples, …].
 
     Args:
-        feeds: One row per example.
+        explanation: What the pictures are explained by.
         removed: Truth values, shape [copies, examples, pixels of all inputs].
     """
-    parts = split_units(removed, feeds)
-    return {name: _filled(value, parts[name]) for name, value in feeds.items()}
+    holes = like_feeds(explanation, removed)
+    return {name: _filled(value, holes[name], *explanation.channels[name]) for name, value in explanation.feeds.items()}
 
 
-def _filled(value: Tensor, removed: Tensor) -> Tensor:
-    (channels,) = channel_axes(value)
-    holes = like_feed(removed, value).flatten(0, 1).movedim(channels, 1)
-    pictures = value.repeat(len(removed), 1, 1, 1).movedim(channels, 1)
-    return solve(pictures, holes).movedim(1, channels)
+def _filled(value: Tensor, holes: Tensor, channels: int) -> Tensor:
+    pictures = value.repeat(len(holes), 1, 1, 1).movedim(channels, 1)
+    return solve(pictures, holes.flatten(0, 1).movedim(channels, 1)).movedim(1, channels)
 
 
 def solve(pictures: Tensor, holes: Tensor) -> Tensor:

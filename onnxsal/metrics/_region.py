@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 def relevance_and_region(explanation: Explanation) -> tuple[Tensor, Tensor]:
     """Return what speaks for the score in each unit, and whether the region covers it, both [examples, units]."""
-    return by_unit(explanation.values), by_unit(explanation.region) > 0
+    return by_unit(explanation, explanation.values), by_unit(explanation, explanation.region) > 0

@@ -21,7 +21,7 @@ def measure(explanation: Explanation) -> Tensor:
     """
     import torch
 
-    sizes = by_unit(explanation.values).abs().double()
+    sizes = by_unit(explanation, explanation.values).abs().double()
     shares = sizes / sizes.sum(1, keepdim=True)
     return -torch.xlogy(shares, shares).sum(1)
 

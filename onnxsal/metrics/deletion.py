@@ -24,8 +24,8 @@ def measure(explanation: Explanation, *, baseline: Baseline = ZERO, steps: int =
         baseline: What takes the place of what is deleted.
         steps: How many times a part is deleted.
     """
-    importance = by_unit(explanation.values)
-    return area(*curve(explanation.score, importance, explanation.feeds, baseline, steps, "metric deletion"))
+    importance = by_unit(explanation, explanation.values)
+    return area(*curve(explanation, importance, explanation.feeds, baseline, steps, "metric deletion"))
 
 
 @hookimpl

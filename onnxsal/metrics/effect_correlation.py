@@ -29,12 +29,12 @@ def measure(explanation: Explanation, *, baseline: Baseline = ZERO, groups: int 
     import torch
 
     check_count(groups, "groups", "metric effect_correlation", 2)
-    sizes = by_unit(explanation.values).abs()
+    sizes = by_unit(explanation, explanation.values).abs()
     count = min(groups, sizes.shape[1])
     group = ordered(sizes) * count // sizes.shape[1]
     removed = group == torch.arange(count, device=group.device)[:, None, None]
     score, feeds = explanation.score, explanation.feeds
-    effects = (score(feeds) - scores_of_mixed(score, baseline, feeds, removed)).abs()
+    effects = (score(feeds) - scores_of_mixed(explanation, baseline, feeds, removed)).abs()
     return rank_correlation((removed * sizes).sum(2).T, effects.T)
 
 

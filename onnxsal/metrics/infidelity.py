@@ -55,11 +55,11 @@ def _removal(explanation: Explanation, baseline: Feeds, part: float, samples: in
     """Return the foretold and the seen falls of the score, shape [samples, examples]."""
     import torch
 
-    values = by_unit(explanation.values)
+    values = by_unit(explanation, explanation.values)
     size = values.shape[1]
     removed = drawn(explanation, lambda generator: torch.rand(samples, size, generator=generator)) < part
     score, feeds = explanation.score, explanation.feeds
-    return (removed * values).sum(2), score(feeds) - scores_of_mixed(score, baseline, feeds, removed)
+    return (removed * values).sum(2), score(feeds) - scores_of_mixed(explanation, baseline, feeds, removed)
 
 
 def _noise(explanation: Explanation, noise: float, samples: int) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,8 @@ def measure(explanation: Explanation, *, baseline: Baseline = BLUR, steps: int =
         baseline: What is there before anything is inserted.
         steps: How many times a part is inserted.
     """
-    importance = by_unit(explanation.values)
-    return area(*curve(explanation.score, importance, baseline, explanation.feeds, steps, "metric insertion"))
+    importance = by_unit(explanation, explanation.values)
+    return area(*curve(explanation, importance, baseline, explanation.feeds, steps, "metric insertion"))
 
 
 @hookimpl

@@ -24,8 +24,8 @@ def measure(explanation: Explanation, *, baseline: Baseline = ZERO, steps: int =
         baseline: What is there before anything is inserted.
         steps: How many times a part is inserted.
     """
-    least_first = -by_unit(explanation.values).abs()
-    scores, _ = curve(explanation.score, least_first, baseline, explanation.feeds, steps, "metric monotonicity")
+    least_first = -by_unit(explanation, explanation.values).abs()
+    scores, _ = curve(explanation, least_first, baseline, explanation.feeds, steps, "metric monotonicity")
     return (scores.diff(dim=0) >= 0).to(scores.dtype).mean(0)
 
 

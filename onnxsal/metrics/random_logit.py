@@ -20,7 +20,9 @@ def measure(explanation: Explanation) -> Tensor:
 
     Sixt, Granz and Landgraf 2020, When Explanations Lie (arXiv 1912.09818).
     """
-    return rank_correlation(by_unit(explanation.values), by_unit(explanation.of_other_targets()))
+    return rank_correlation(
+        by_unit(explanation, explanation.values), by_unit(explanation, explanation.of_other_targets())
+    )
 
 
 @hookimpl

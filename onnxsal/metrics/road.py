@@ -32,8 +32,8 @@ def measure(explanation: Explanation, *, steps: int = 9, noise: float = 0.01) ->
     import torch
 
     check_count(steps, "steps", WHERE)
-    check_pictures(explanation.feeds, WHERE)
-    order = ordered(by_unit(explanation.values))
+    check_pictures(explanation, WHERE)
+    order = ordered(by_unit(explanation, explanation.values))
     units = order.shape[1]
     counts = (torch.arange(1, steps + 1, device=order.device) * units / (steps + 1)).round()[:, None, None]
     most, least = _scores(explanation, order < counts, noise), _scores(explanation, order >= units - counts, noise)
@@ -45,15 +45,15 @@ def _scores(explanation: Explanation, removed: Tensor, noise: float) -> Tensor:
     import torch
 
     added = gaussian(explanation, noise, 1)
-    scores = [explanation.score(_without(explanation.feeds, some, added)) for some in removed.split(COPIES)]
+    scores = [explanation.score(_without(explanation, some, added)) for some in removed.split(COPIES)]
     return torch.cat(scores).reshape(removed.shape[:2])
 
 
-def _without(feeds: Feeds, removed: Tensor, added: Feeds) -> Feeds:
+def _without(explanation: Explanation, removed: Tensor, added: Feeds) -> Feeds:
     """Return copies of the pictures whose removed pixels are filled and disturbed."""
-    filled = imputed(feeds, removed)
-    noise = mixed(added, {name: added[name] * 0 for name in feeds}, removed)
-    return {name: filled[name] + noise[name] for name in feeds}
+    filled = imputed(explanation, removed)
+    noise = mixed(explanation, added, {name: value * 0 for name, value in added.items()}, removed)
+    return {name: value + noise[name] for name, value in filled.items()}
 
 
 @hookimpl

@@ -21,7 +21,7 @@ def measure(explanation: Explanation) -> Tensor:
     """
     import torch
 
-    sizes = by_unit(explanation.values).abs().double().sort(dim=1).values
+    sizes = by_unit(explanation, explanation.values).abs().double().sort(dim=1).values
     count = sizes.shape[1]
     weights = (count - torch.arange(1, count + 1, device=sizes.device) + 0.5) / count
     return 1 - 2 * (sizes * weights).sum(1) / sizes.sum(1)

@@ -28,8 +28,8 @@ def measure(explanation: Explanation, *, stages: int = 5) -> Tensor:
     import torch
 
     check_count(stages, "stages", "metric weight_randomisation")
-    sizes = by_unit(explanation.values).abs()
-    stages_seen = [by_unit(values).abs() for values in explanation.with_random_weights(stages)]
+    sizes = by_unit(explanation, explanation.values).abs()
+    stages_seen = [by_unit(explanation, values).abs() for values in explanation.with_random_weights(stages)]
     return torch.stack([rank_correlation(sizes, seen) for seen in stages_seen]).mean(0)
 
 

@@ -33,7 +33,8 @@ def examined(
 ) -> Examined:
     """Return the explanation of an answer; with ``values`` in the place of what the method says."""
     opened = source if isinstance(source, onnxsal.Model) else onnxsal.load(source)
-    (found,) = explanations(opened, feeds, Request(method, options, target, verify=False))
+    asked = {name: options.pop(name) for name in ("layer", "inputs") if name in options}
+    (found,) = explanations(opened, feeds, Request(method, options, target, verify=False, **asked))
     if values is not None:
         found = replace(found, values=values)
     return Examined(found, check_region(region or {}, feeds))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from onnxsal.errors import UsageError
-from onnxsal.metrics._imputation import solve
+from onnxsal.metrics._imputation import imputed, solve
+from onnxsal.metrics.road import _without
+from onnxsal.places import channels_last
 from tests import models_for_tests as tiny
 from tests.methods.models import inputs_of
 from tests.metrics.support import examined, measured, of_network, scorer
@@ -77,22 +82,23 @@ def test_it_is_what_the_paper_says() -> None:
         assert found[example] == pytest.approx(np.mean(differences), abs=2e-3)
 
 
-def test_colours_may_come_last() -> None:
-    from onnxsal.metrics._imputation import imputed
+def of_picture(picture: torch.Tensor) -> Any:
+    """Return an explanation of nothing but a picture."""
+    channels = channels_last(picture.shape)
+    return SimpleNamespace(feeds={"x": picture}, channels={"x": (3 if channels else 1,)})
 
+
+def test_colours_may_come_last() -> None:
     picture = torch.randn(2, 3, 9, 8, dtype=torch.float64)
     removed = torch.rand(4, 2, 72, generator=torch.Generator().manual_seed(0)) < 0.3
-    first = imputed({"x": picture}, removed)["x"]
-    last = imputed({"x": picture.movedim(1, -1)}, removed)["x"]
+    first = imputed(of_picture(picture), removed)["x"]
+    last = imputed(of_picture(picture.movedim(1, -1)), removed)["x"]
     torch.testing.assert_close(last.movedim(-1, 1), first)
 
 
 def test_noise_lies_on_what_was_removed_only() -> None:
-    from onnxsal.metrics.road import _without
-
-    feeds = {"x": torch.zeros(1, 1, 6, 6)}
     removed = torch.arange(36)[None, None] < 10
-    without = _without(feeds, removed, {"x": torch.ones(1, 1, 6, 6)})["x"]
+    without = _without(of_picture(torch.zeros(1, 1, 6, 6)), removed, {"x": torch.ones(1, 1, 6, 6)})["x"]
     torch.testing.assert_close(without.flatten(), removed.flatten().float())
 
 
