@@ -104,7 +104,7 @@ class Forest(nn.Module):
         """Return the leaf each example (row) ends in, for each tree (column)."""
         x = x if x.dtype == torch.float64 else x.float()
         thresholds = self.thresholds.to(x.dtype)
-        places = self.roots.expand(len(x), -1)
+        places = self.roots.expand(x.shape[0], -1)
         for _ in range(self.depth):
             places = torch.where(self._taken(x, places, thresholds), self.true[places], self.false[places])
         return places

@@ -14,6 +14,7 @@ from math import ceil, floor
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from onnxsal.errors import ImportFault, nearest
 
@@ -173,6 +174,7 @@ def native_nearest(axis: Axis, how: Filter) -> str | None:
 
 
 @lru_cache(maxsize=1024)
+@_disable_current_modes()  # where a tracer looks on, the trial still has to give numbers
 def _tried(axis: Axis, how: Filter) -> str | None:
     wanted = nearest_indices(axis, how, torch.device("cpu"))
     source = torch.arange(axis.size, dtype=torch.float32)[None, None]

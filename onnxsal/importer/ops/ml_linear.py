@@ -280,7 +280,7 @@ class SVMClassifier(nn.Module):
     def _votes(self, scores: Tensor) -> Tensor:
         first = torch.tensor([a for a, _ in self.pairs], device=scores.device)
         second = torch.tensor([b for _, b in self.pairs], device=scores.device)
-        votes = torch.zeros(len(scores), len(self.labels), dtype=torch.int64, device=scores.device)
+        votes = torch.zeros(scores.shape[0], len(self.labels), dtype=torch.int64, device=scores.device)
         chosen = torch.where(scores > 0, first, second)
         return votes.scatter_add(1, chosen, torch.ones_like(chosen))
 
@@ -318,7 +318,7 @@ def _coupled(chances: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
     """
     classes = pairs[-1][1] + 1
     first, second = (list(side) for side in zip(*pairs, strict=True))
-    won = chances.new_zeros(len(chances), classes, classes)
+    won = chances.new_zeros(chances.shape[0], classes, classes)
     won[:, first, second] = chances
     won[:, second, first] = 1 - chances
     against = won.transpose(1, 2)
@@ -329,7 +329,7 @@ def _coupled(chances: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
 
 def _solved(q: Tensor) -> Tensor:
     """Return the p of sum one that minimises p'Qp."""
-    ones = q.new_ones(len(q), q.shape[1], 1)
+    ones = q.new_ones(q.shape[0], q.shape[1], 1)
     solution: Tensor = torch.linalg.solve(q.double(), ones.double()).squeeze(2)
     return (solution / solution.sum(1, keepdim=True)).to(q.dtype)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import SymInt, Tensor
 
 from onnxsal.errors import InputError
 from onnxsal.importer.operator import Host, on_host, op
@@ -72,7 +72,38 @@ def _reshape_on_host(data: np.ndarray, shape: np.ndarray, *, allowzero: int = 0)
 
 
 def _kept_sizes(data: Tensor | np.ndarray, sizes: list[int]) -> list[int]:
-    return [data.shape[i] if is_zero(size) else size for i, size in enumerate(sizes)]
+    return _worked_out(data.shape, [data.shape[i] if is_zero(size) else size for i, size in enumerate(sizes)])
+
+
+def _worked_out(before: Sequence[int], sizes: list[int]) -> list[int]:
+    """Return the sizes with a number for the -1 where all symbolic ones cancel out.
+
+    A tracer then sees a plain number, and not a quotient of products that it has to simplify again and again.
+    """
+    rest, left = list(before), [size for size in sizes if not _is_open(size)]
+    symbolic = [size for size in left if isinstance(size, SymInt)]
+    if not symbolic or len(left) == len(sizes):
+        return sizes
+    for size in symbolic:
+        same = next((i for i, other in enumerate(rest) if _is_same(size, other)), None)
+        if same is None:
+            return sizes
+        rest.pop(same)
+    known = math.prod(size for size in left if not isinstance(size, SymInt))
+    if not known or any(isinstance(size, SymInt) for size in rest):
+        return sizes
+    return [math.prod(rest) // known if _is_open(size) else size for size in sizes]
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Say whether two dimensions are equal whatever their symbols stand for."""
+    from torch.fx.experimental.symbolic_shapes import statically_known_true
+
+    return statically_known_true(a == b)
+
+
+def _is_open(size: int) -> bool:
+    return not isinstance(size, SymInt) and size == -1
 
 
 @op("Flatten")

@@ -14,6 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from onnxsal.importer.build import build
 from onnxsal.importer.normalise import normalise
+from tests.oracle.tracing import Example, forward, trace
 
 CONSTANTS = {
     "zero": np.array(0),
@@ -24,6 +25,7 @@ CONSTANTS = {
     "minus_one": np.array([-1]),
     "minus_two": np.array([-2]),
     "twelve": np.array([12]),
+    "keep_and_open": np.array([0, -1]),
     "furthest": np.array([-(2**31)]),
 }
 
@@ -170,3 +172,11 @@ def test_exported_graph_serves_other_batch_sizes(case: tuple[fx.GraphModule, Cal
     exported = torch.export.export(module, (numbers(6),), dynamic_shapes=automatic, strict=False).module()
     for size in (6, 8, 5):
         torch.testing.assert_close(exported(numbers(size))[0], expected(numbers(size)), rtol=0, atol=0)
+
+
+def test_an_open_size_is_a_number_where_the_symbols_cancel() -> None:
+    module = graph("y = Reshape(x, keep_and_open)", 17)
+    traced = trace(forward(module), Example([torch.rand(1, 3, 4)], [0]))
+    (view,) = (node for node in traced.graph.nodes if node.target is torch.ops.aten.view.default)
+    assert view.args[1][1] == 12
+    assert traced(torch.rand(5, 3, 4))[0].shape == (5, 12)
