@@ -33,7 +33,7 @@ def gather(data: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
     """Pick slices along an axis by their indices."""
     axis %= data.ndim
     picked = data.index_select(axis, _from_front(indices, data.shape[axis]).reshape(-1))
-    return picked.reshape(*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :])
+    return picked.reshape([*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]])
 
 
 @on_host(gather)

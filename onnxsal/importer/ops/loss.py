@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from onnxsal.importer.operator import op
-
-NEVER = -100
-"""torch's own ignored class, which no valid label equals."""
 
 
 @op("NegativeLogLikelihoodLoss", since=12)
@@ -22,8 +18,14 @@ def negative_log_likelihood_loss(
     reduction: str = "mean",
 ) -> Tensor:
     """Return the negative score of the right class, summed or averaged where asked."""
-    ignored = NEVER if ignore_index is None else ignore_index
-    return F.nll_loss(scores, target.long(), weight, ignore_index=ignored, reduction=reduction)
+    labels = target.long()
+    counted = torch.ones_like(labels, dtype=torch.bool) if ignore_index is None else labels != ignore_index
+    labels = torch.where(counted, labels, 0)  # an ignored label need not be a class
+    share = counted.to(scores.dtype) if weight is None else torch.where(counted, weight[labels], 0)
+    loss = -share * scores.gather(1, labels.unsqueeze(1)).squeeze(1)
+    if reduction == "none":
+        return loss
+    return loss.sum() / share.sum() if reduction == "mean" else loss.sum()
 
 
 @op("SoftmaxCrossEntropyLoss", since=12)
