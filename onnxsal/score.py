@@ -265,7 +265,7 @@ class BoundScore:
         """Return the constant of an ONNX name, None where the name is of something computed or fed."""
         self._require_gradients()
         array = self.engine.constants.get(name)  # type: ignore[attr-defined]
-        return None if array is None else on_device(array, self.engine.device)
+        return None if array is None else on_device(array, torch.device(self.engine.device))
 
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise shaped like the feeds, seeded by each example's own values."""
