@@ -21,11 +21,9 @@ def explain(
     Args:
         baseline: Where the way starts: a number, the name of a baseline, or a file.
         steps: How many points on the way the gradient is taken at.
-        quadrature: Which points, and with which weights; adaptive lays them where the score changes most.
+        quadrature: Which points, and with which weights; adaptive adds them where the gradients differ.
     """
-    way = line(score, feeds, baseline, steps, quadrature)
-    gradients = score.gradients(way.rows)
-    return {name: difference * way.mean(gradients[name]) for name, difference in way.ways.items()}
+    return line(score, feeds, baseline, steps, quadrature).total()
 
 
 @hookimpl

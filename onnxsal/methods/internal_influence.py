@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from onnxsal.entries import ZERO, Baseline, Method
 from onnxsal.hookspecs import hookimpl
-from onnxsal.methods._straight import Quadrature, line
+from onnxsal.methods._straight import Even, even, rows_at, weighted
 from onnxsal.types import Feeds, Score
 
 
@@ -17,7 +17,7 @@ def explain(
     *,
     baseline: Baseline = ZERO,
     steps: int = 50,
-    quadrature: Quadrature = "gausslegendre",
+    quadrature: Even = "gausslegendre",
 ) -> Feeds:
     """How the score moves with each value of a layer, on average from a baseline to the input; needs --layer.
 
@@ -26,11 +26,11 @@ def explain(
     Args:
         baseline: Where the inputs' way starts: a number, the name of a baseline, or a file.
         steps: How many points on the way the gradient is taken at.
-        quadrature: Which points, and with which weights; adaptive lays them where the score changes most.
+        quadrature: Which points, and with which weights.
     """
-    way = line(score, feeds, baseline, steps, quadrature)
-    slopes = score.layer(*layer).gradients(way.rows)
-    return {name: way.mean(slope) for name, slope in slopes.items()}
+    points, weights = even(quadrature, steps, feeds)
+    rows = rows_at(points, baseline, {name: value - baseline[name] for name, value in feeds.items()})
+    return {name: weighted(weights, slopes) for name, slopes in score.layer(*layer).gradients(rows).items()}
 
 
 @hookimpl

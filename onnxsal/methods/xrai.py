@@ -45,8 +45,7 @@ def explain(score: Score, feeds: Feeds, *, steps: int = 50) -> Feeds:
     pixels = torch.zeros_like(value)
     for extreme in (torch.amin, torch.amax):
         end = extreme(value, tuple(range(1, value.ndim)), keepdim=True).expand_as(value)
-        way = line(score, feeds, {name: end}, steps, "gausslegendre")
-        pixels += way.ways[name] * way.mean(score.gradients(way.rows)[name]) / 2
+        pixels += line(score, feeds, {name: end}, steps, "gausslegendre").total()[name] / 2
     sums = pixels.sum(others).cpu().double().numpy()
     pictures = value.movedim(axes, (1, 2)).flatten(3).cpu().double().numpy()
     strengths = [regions(s, segment(p)) for s, p in zip(sums, pictures, strict=True)]

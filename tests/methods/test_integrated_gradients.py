@@ -7,60 +7,78 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import onnxsal
 from onnxsal.errors import UsageError
-from onnxsal.methods._straight import EVERYWHERE, PROBES
+from onnxsal.methods._straight import EVERYWHERE, PROBES, ROUNDS
 from tests.methods.models import KINDS, inputs_of, model, network
 
 TARGETS = [2, 0, 1]
-STEPS = 9
 
 
-def gradient(kind: str, point: list[torch.Tensor], target: int) -> list[torch.Tensor]:
+def gradient(kind: str, point: list[Tensor], target: int) -> list[Tensor]:
     leaves = [p.clone().requires_grad_() for p in point]
     network(kind)(*(leaf[None] for leaf in leaves))[0, target].backward()
     return [leaf.grad for leaf in leaves]
 
 
-def stretches(changes: list[float], steps: int) -> list[float]:
-    """Return where the ends of the stretches are: walk along the way, and note where each share has been met."""
+def stretches(changes: list[float], count: int) -> list[float]:
+    """Return where the ends of the first parts are: walk along the way, and note where each share has been met."""
     shares = [(1 - EVERYWHERE) * c / sum(changes) + EVERYWHERE / PROBES for c in changes]
     ends = [0.0]
-    for step in range(1, steps):
-        left, part = step / steps, 0
-        while left > shares[part]:
-            left -= shares[part]
-            part += 1
-        ends.append((part + left / shares[part]) / PROBES)
+    for step in range(1, count):
+        left, probe = step / count, 0
+        while left > shares[probe]:
+            left -= shares[probe]
+            probe += 1
+        ends.append((probe + left / shares[probe]) / PROBES)
     return [*ends, 1.0]
 
 
+def adaptive(kind: str, start: list[Tensor], ways: list[Tensor], target: int, steps: int) -> list[Tensor]:
+    """Cut the way part by part, one example at a time; a part is its middle, its length and the gradient there."""
+
+    def part(middle: float, length: float) -> tuple[float, float, list[Tensor], float]:
+        slopes = gradient(kind, [s + middle * w for s, w in zip(start, ways, strict=True)], target)
+        return middle, length, slopes, sum(float((s * w).sum()) for s, w in zip(slopes, ways, strict=True))
+
+    pairs = steps * ROUNDS // (2 * ROUNDS + 2)
+    first = steps - 2 * pairs
+    at = [[s + p / PROBES * w for s, w in zip(start, ways, strict=True)] for p in range(PROBES + 1)]
+    scores = [network(kind)(*(v[None] for v in point))[0, target].item() for point in at]
+    ends = stretches([abs(b - a) for a, b in pairwise(scores)], first)
+    parts = [part((a + b) / 2, b - a) for a, b in pairwise(ends)]
+    for cuts in np.diff([pairs * done // ROUNDS for done in range(ROUNDS + 1)]):
+        parts.sort(key=lambda p: p[0])
+        rises = [p[3] for p in parts]
+        jumps = [0.0, *(abs(b - a) for a, b in pairwise(rises)), 0.0]
+        sides = [sorted(pair) for pair in pairwise(jumps)]
+        worth = [(larger + 0.01 * smaller) * p[1] for (smaller, larger), p in zip(sides, parts, strict=True)]
+        for index in sorted(range(len(parts)), key=lambda i: -worth[i])[:cuts]:
+            middle, length, slopes, rise = parts[index]
+            parts[index] = middle, length / 3, slopes, rise
+            parts += [part(middle - length / 3, length / 3), part(middle + length / 3, length / 3)]
+    assert len(parts) == steps
+    return [sum(p[1] * w * p[2][i] for p in parts) for i, w in enumerate(ways)]
+
+
+@pytest.mark.parametrize("steps", [3, 20, 41])
 @pytest.mark.parametrize("kind", KINDS)
-def test_adaptive_steps_are_taken_where_a_walk_along_the_way_takes_them(kind: str) -> None:
+def test_adaptive_steps_are_taken_where_the_gradients_differ(kind: str, steps: int) -> None:
     inputs = inputs_of(kind)
-    found = onnxsal.explain(
-        model(kind),
-        inputs,
-        method="integrated_gradients",
-        quadrature="adaptive",
-        steps=STEPS,
-        baseline=0.25,
-        target=TARGETS,
-        verify=False,
-    )
+    options = {
+        "quadrature": "adaptive",
+        "steps": steps,
+        "baseline": 0.25,
+        "target": TARGETS,
+        "completeness_tolerance": 10,
+    }
+    found = onnxsal.explain(model(kind), inputs, method="integrated_gradients", verify=False, **options)
     for example, target in enumerate(TARGETS):
-        end = [value[example] for value in inputs.values()]
-        start = [torch.full_like(value, 0.25) for value in end]
-        ways = [e - s for e, s in zip(end, start, strict=True)]
-        at = [[s + p / PROBES * w for s, w in zip(start, ways, strict=True)] for p in range(PROBES + 1)]
-        scores = [network(kind)(*(v[None] for v in point))[0, target].item() for point in at]
-        ends = stretches([abs(b - a) for a, b in pairwise(scores)], STEPS)
-        expected = [torch.zeros_like(way) for way in ways]
-        for a, b in pairwise(ends):
-            point = [s + (a + b) / 2 * w for s, w in zip(start, ways, strict=True)]
-            slopes = gradient(kind, point, target)
-            expected = [t + (b - a) * w * s for t, w, s in zip(expected, ways, slopes, strict=True)]
+        start = [torch.full_like(value[example], 0.25) for value in inputs.values()]
+        ways = [value[example] - s for value, s in zip(inputs.values(), start, strict=True)]
+        expected = adaptive(kind, start, ways, target, steps)
         for value, total in zip(found.values.values(), expected, strict=True):
             np.testing.assert_allclose(value[example], total, rtol=1e-8, atol=1e-12)
 
@@ -81,7 +99,7 @@ def test_adaptive_steps_come_nearer_where_the_score_rises_all_at_once() -> None:
     x = np.array([[0.5, 0.25, 0.25], [0.1, 0.3, 0.4]])
 
     def missed(quadrature: str) -> float:
-        options = {"quadrature": quadrature, "steps": 24, "target": 0, "verify": False}
+        options = {"quadrature": quadrature, "steps": 24, "target": 0, "completeness_tolerance": 2.0}
         return float(
             np.abs(onnxsal.explain(steep, {"x": x}, method="integrated_gradients", **options).completeness).max()
         )
