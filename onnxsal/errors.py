@@ -20,6 +20,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 20_000
+"""How much of what was seen is said; a file may hold a name or a text of any length."""
+
 
 class OnnxsalError(Exception):
     """A fault the user can understand and mend: ``where``, ``what`` and ``hint`` (what next)."""
@@ -27,6 +30,7 @@ class OnnxsalError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        what = what if len(what) <= LONGEST else f"{what[:LONGEST]}… ({len(what):,} characters)"
         super().__init__(what)
         self.what = what
         self.where = where

@@ -16,7 +16,7 @@ import torch
 from torch import fx
 
 from onnxsal import cache
-from onnxsal.errors import InputError, ParityError
+from onnxsal.errors import InputError, ModelError, ParityError
 from onnxsal.importer.dtypes import dtype_named
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.precision import raised_tensor
@@ -40,6 +40,9 @@ ACCEPTING = "--tolerance accepts a larger distance, --no-verify explains the imp
 
 NUDGES = 3
 """How often an input is moved by its last bit, to see how far ONNX Runtime's own answer moves with it."""
+
+MAX_DRAWN_BYTES = 2**30
+"""How large an input may be that is drawn because none is given."""
 
 FREE_SIZES = (8, 16, 32, 64, 224, 1, 3)
 """Sizes tried for dimensions the model leaves open, when an input has to be drawn."""
@@ -409,6 +412,12 @@ def _draw_port(port: Port, size: int, seed: int, graph: Graph) -> np.ndarray:
     if "(" in port.dtype or port.dtype == "unknown":
         raise InputError(f"an input of type {port.dtype} cannot be drawn", where=port.name, hint="give an input")
     dtype = dtype_named(port.dtype)
+    if math.prod(shape) * dtype.itemsize > MAX_DRAWN_BYTES:
+        raise ModelError(
+            f"declares {math.prod(shape) * dtype.itemsize:,} bytes, {MAX_DRAWN_BYTES:,} are drawn at most",
+            where=f"input {port.name!r}",
+            hint="give an input",
+        )
     if dtype.kind == "b":
         return np.ones(shape, dtype)
     if dtype.kind in "iu":

@@ -70,6 +70,7 @@ class _Builder:
         self.tensors: set[str] = set()  # the values that are tensors whatever the input
         self.attributes: dict[str, fx.Node] = {}  # constants already fetched, by attribute name
         self.carried: dict[str, str] = {}  # quantised values that travel as floats, with the type the file stores
+        self.declared = {port.name: port for port in self.source.inputs} | dict(self.source.value_ports)
         self.stored: dict[str, fx.Node] = {}  # the same in that type, for those who cannot take floats
 
     def build(self, captured: Sequence[str] | None = None) -> fx.GraphModule:
@@ -185,8 +186,7 @@ class _Builder:
     def _type_of(self, name: str) -> str | None:
         if name in self.source.constants:
             return self.source.constants[name].dtype.name
-        declared = {port.name: port for port in self.source.inputs} | dict(self.source.value_ports)
-        return declared[name].dtype if name in declared else self.carried.get(name)
+        return self.declared[name].dtype if name in self.declared else self.carried.get(name)
 
     def _carry_on(self, node: Node, stored: str | None) -> None:
         """Remember which of a node's outputs are carried: those it quantises, and those it moves on."""

@@ -12,11 +12,20 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TypeProto
 
 from onnxsal.errors import ModelError
 from onnxsal.importer.graph import Graph, Node
-from onnxsal.importer.read import read_array
+from onnxsal.importer.read import LONGEST_NAME, read_array, read_sparse
 from onnxsal.types import Dim, Port
 
 MAX_DEPTH = 64
 """How deep sub-graphs and functions may nest before a file is taken for hostile."""
+
+MAX_NODES = 250_000
+"""How many nodes a graph may have, sub-graphs and the bodies of functions included, each as often as it is called."""
+
+MAX_BODY_BYTES = 2**31
+"""How many bytes the constants of functions may take, each as often as its function is called."""
+
+MAX_NAME = 2**16
+"""How long a name may be."""
 
 STANDARD_DOMAINS = {"ai.onnx": ""}
 
@@ -30,7 +39,7 @@ def normalise(model: onnx.ModelProto, folder: Path | None = None) -> Graph:
     opsets = {_domain(entry.domain): entry.version for entry in model.opset_import}
     functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
     graph = _Normaliser(functions, folder).graph(model.graph, opsets, depth=0)
-    _check_order(graph, set())
+    _check_order(graph, ())
     return graph
 
 
@@ -44,17 +53,21 @@ class _Normaliser:
     def __init__(self, functions: Mapping[tuple[str, str, str], FunctionProto], folder: Path | None) -> None:
         self.functions = functions
         self.folder = folder
-        self.names: set[str] = set()
+        self.names: dict[str, int] = {}
         self.calls = 0
+        self.count = 0
+        self.body_bytes = 0
 
     def graph(
         self, proto: GraphProto, opsets: Mapping[str, int], depth: int, renames: Mapping[str, str] | None = None
     ) -> Graph:
         if depth > MAX_DEPTH:
             raise ModelError(f"sub-graphs or functions nest deeper than {MAX_DEPTH}", where=f"graph {proto.name!r}")
+        self.check_count(len(proto.node))
         renames = renames or {}
         constants = {t.name: read_array(t, self.folder) for t in proto.initializer}
-        constants |= {s.values.name: _densify(s, self.folder) for s in proto.sparse_initializer}
+        constants |= {s.values.name: read_sparse(s, self.folder) for s in proto.sparse_initializer}
+        self.weigh(sum(array.nbytes for array in constants.values()), depth)
         nodes = self.nodes(proto.node, opsets, depth, dict(renames), constants, {})
         return Graph(
             name=proto.name,
@@ -80,6 +93,7 @@ class _Normaliser:
         """
         nodes: list[Node] = []
         for proto in protos:
+            self.take(proto)
             domain = _domain(proto.domain)
             function = self.functions.get((domain, proto.op_type, proto.overload))
             attributes = [a for a in (_bind(a, bound) for a in proto.attribute) if a is not None]
@@ -90,6 +104,7 @@ class _Normaliser:
             outputs = tuple(renames.get(name, name) for name in proto.output)
             if proto.op_type == "Constant" and not domain:
                 constants[outputs[0]] = _constant(attributes, outputs[0], self.folder)
+                self.weigh(constants[outputs[0]].nbytes, depth)
                 continue
             nodes.append(
                 Node(
@@ -141,6 +156,7 @@ class _Normaliser:
     def attribute(
         self, proto: AttributeProto, opsets: Mapping[str, int], depth: int, renames: Mapping[str, str]
     ) -> Any:
+        self.weigh(proto.ByteSize(), depth)
         match proto.type:
             case AttributeProto.GRAPH:
                 return self.graph(proto.g, opsets, depth + 1, renames)
@@ -151,7 +167,7 @@ class _Normaliser:
             case AttributeProto.TENSORS:
                 return [read_array(t, self.folder) for t in proto.tensors]
             case AttributeProto.SPARSE_TENSOR:
-                return _densify(proto.sparse_tensor, self.folder)
+                return read_sparse(proto.sparse_tensor, self.folder)
             case AttributeProto.TYPE_PROTO:
                 return type_name(proto.tp)
             case AttributeProto.STRING:
@@ -163,11 +179,43 @@ class _Normaliser:
 
     def unique(self, name: str) -> str:
         """Return the name, with a number behind it where another node has it already."""
-        candidate, count = name, 1
+        candidate = name
         while candidate in self.names:
-            candidate, count = f"{name}_{count}", count + 1
-        self.names.add(candidate)
+            self.names[name] = self.names.get(name, 0) + 1
+            candidate = f"{name}_{self.names[name]}"
+        self.names[candidate] = 0
         return candidate
+
+    def take(self, proto: NodeProto) -> None:
+        """Count a node, or a call of a function."""
+        self.count += 1
+        self.check_count(0)
+        longest = max(map(len, (proto.name, proto.op_type, proto.domain, *proto.input, *proto.output)))
+        if longest > MAX_NAME:
+            raise ModelError(
+                f"a name of {longest:,} characters, {MAX_NAME:,} at most",
+                where=f"node {proto.name[:LONGEST_NAME]!r}",
+                hint="the file is damaged; export it again",
+            )
+
+    def check_count(self, more: int) -> None:
+        """Refuse too many nodes, some of them still to come."""
+        if self.count + more > MAX_NODES:
+            raise ModelError(
+                f"more than {MAX_NODES:,} nodes, functions written out",
+                where="graph",
+                hint="no network has so many: a loop was unrolled, or the file is made to exhaust memory",
+            )
+
+    def weigh(self, size: int, depth: int) -> None:
+        """Count the bytes that a function's body brings with each call."""
+        self.body_bytes += size if depth else 0
+        if self.body_bytes > MAX_BODY_BYTES:
+            raise ModelError(
+                f"the constants of functions and sub-graphs take more than {MAX_BODY_BYTES:,} bytes",
+                where="graph",
+                hint="make them initialisers, which are held once",
+            )
 
 
 def _renamed(port: Port, renames: Mapping[str, str]) -> Port:
@@ -203,7 +251,7 @@ def _constant(attributes: list[AttributeProto], name: str, folder: Path | None) 
         case "value":
             return read_array(attribute.t, folder)
         case "sparse_value":
-            return _densify(attribute.sparse_tensor, folder)
+            return read_sparse(attribute.sparse_tensor, folder)
         case "value_float":
             return np.array(attribute.f, np.float32)
         case "value_floats":
@@ -217,16 +265,6 @@ def _constant(attributes: list[AttributeProto], name: str, folder: Path | None) 
         case "value_strings":
             return np.array([s.decode("utf-8", "surrogateescape") for s in attribute.strings], object)
     raise ModelError(f"unknown Constant attribute {attribute.name!r}", where=f"value {name!r}")
-
-
-def _densify(sparse: onnx.SparseTensorProto, folder: Path | None) -> np.ndarray:
-    values, indices = read_array(sparse.values, folder), read_array(sparse.indices, folder)
-    dense = np.zeros(tuple(sparse.dims), values.dtype)
-    if indices.ndim == 2:
-        dense[tuple(indices.T)] = values
-    else:
-        dense.reshape(-1)[indices] = values
-    return dense
 
 
 def port_of(value: ValueInfoProto) -> Port:
@@ -266,11 +304,12 @@ def _dtype_name(elem_type: int) -> str:
         return "unknown"
 
 
-def _check_order(graph: Graph, outer: set[str]) -> None:
+def _check_order(graph: Graph, outer: tuple[set[str], ...]) -> None:
     """Refuse a graph that reads a value before a node has made it (which a cycle does too)."""
-    known = outer | {port.name for port in graph.inputs} | set(graph.constants)
+    known = {port.name for port in graph.inputs} | set(graph.constants)
+    scopes = (known, *outer)
     for node in graph.nodes:
-        missing = [name for name in node.inputs if name and name not in known]
+        missing = [name for name in node.inputs if name and not _is_known(name, scopes)]
         if missing:
             raise ModelError(
                 f"reads {missing[0]!r}, which nothing before it makes",
@@ -278,8 +317,12 @@ def _check_order(graph: Graph, outer: set[str]) -> None:
                 hint="the graph has a cycle, or its nodes are out of order; export it again",
             )
         for subgraph in node.subgraphs.values():
-            _check_order(subgraph, known)
+            _check_order(subgraph, scopes)
         known.update(name for name in node.outputs if name)
     for port in graph.outputs:
-        if port.name not in known:
+        if not _is_known(port.name, scopes):
             raise ModelError(f"output {port.name!r} is made by no node", where=f"graph {graph.name!r}")
+
+
+def _is_known(name: str, scopes: tuple[set[str], ...]) -> bool:
+    return any(name in scope for scope in scopes)

@@ -5,6 +5,7 @@ Only files beside the model are opened for external data: no absolute path, no `
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import TensorProto
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from onnxsal.errors import ModelError
+from onnxsal.importer.wire import check_size
 
 MAX_PROTO_BYTES = 2**31 - 1
 PACKED_BITS = {
@@ -21,6 +23,15 @@ PACKED_BITS = {
     for name, bits in {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}.items()
     if hasattr(TensorProto, name)
 }
+MAX_DENSE_BYTES = 2**31
+"""How large a sparse tensor may become when it is written out: as large as a dense one in the file could be."""
+
+MAX_RANK = 32
+"""How many axes an array may have; numpy 1 has no more."""
+
+LONGEST_NAME = 200
+"""How much of a name is shown."""
+
 TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -35,11 +46,14 @@ def read_proto(source: str | Path | bytes) -> onnx.ModelProto:
     if not data:
         raise ModelError("the file is empty", where=where, hint="export or download the model again")
     model = onnx.ModelProto()
+    check_size(data, model.DESCRIPTOR, where)
     try:
         model.ParseFromString(data)
     except DecodeError as error:
         raise ModelError(
-            f"not an ONNX model, or a truncated one ({len(data)} bytes)", where=where, hint=_guess_format(data)
+            f"not an ONNX model, a truncated one, or one whose sub-graphs nest too deeply ({len(data)} bytes)",
+            where=where,
+            hint=_guess_format(data),
         ) from error
     _check_header(model, where)
     return model
@@ -99,31 +113,74 @@ def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
     Raises:
         ModelError: the data disagree with the declared shape, with themselves, or lie outside the folder.
     """
-    where = f"tensor {tensor.name!r}"
-    if uses_external_data(tensor):
-        return _read_external(tensor, folder, where)
-    typed = [name for name in TYPED_FIELDS if len(getattr(tensor, name))]
-    if tensor.HasField("raw_data") and typed:
-        raise ModelError(
-            f"holds its values twice, in raw_data and in {typed[0]}: two readers would see two models",
-            where=where,
-            hint="write the model again with onnx.save",
-        )
+    where = f"tensor {tensor.name[:LONGEST_NAME]!r}"
+    _check_once(tensor, where)
     try:
-        if tensor.data_type == TensorProto.STRING:
-            texts = [s.decode("utf-8", "surrogateescape") for s in tensor.string_data]
-            return np.array(texts, dtype=object).reshape(tuple(tensor.dims))
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        if tensor.HasField("raw_data") and tensor.data_type not in PACKED_BITS:
-            flat = np.frombuffer(tensor.raw_data, dtype=dtype.newbyteorder("<"))
-            return flat.astype(dtype, copy=False).reshape(tuple(tensor.dims))
-        return onnx.numpy_helper.to_array(tensor)
-    except (ValueError, TypeError, KeyError) as error:
+        return _read_external(tensor, folder, where) if uses_external_data(tensor) else _read_own(tensor)
+    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise ModelError(
-            f"values do not fit the declared shape {list(tensor.dims)}: {error}",
+            f"values do not fit the declared shape {list(tensor.dims)[:MAX_RANK]}: {str(error)[:200]}",
             where=where,
             hint="the file is damaged or truncated; export it again",
         ) from error
+
+
+def _check_once(tensor: TensorProto, where: str) -> None:
+    """Refuse a tensor that holds its values in two places, and a rank that no array has."""
+    places = [name for name in TYPED_FIELDS if len(getattr(tensor, name))]
+    places = (["raw_data"] if tensor.HasField("raw_data") else []) + places
+    places += ["external data"] if uses_external_data(tensor) else []
+    if len(places) > 1:
+        raise ModelError(
+            f"holds its values twice, in {places[0]} and in {places[1]}: two readers would see two models",
+            where=where,
+            hint="write the model again with onnx.save",
+        )
+    if len(tensor.dims) > MAX_RANK or any(dim < 0 for dim in tensor.dims):
+        raise ModelError(
+            f"the declared shape {list(tensor.dims)[:MAX_RANK]} ({len(tensor.dims)} axes) is no shape",
+            where=where,
+            hint="the file is damaged; export it again",
+        )
+
+
+def _read_own(tensor: TensorProto) -> np.ndarray:
+    if tensor.data_type == TensorProto.STRING:
+        texts = [s.decode("utf-8", "surrogateescape") for s in tensor.string_data]
+        return np.array(texts, dtype=object).reshape(tuple(tensor.dims))
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if tensor.HasField("raw_data") and tensor.data_type not in PACKED_BITS:
+        flat = np.frombuffer(tensor.raw_data, dtype=dtype.newbyteorder("<"))
+        return flat.astype(dtype, copy=False).reshape(tuple(tensor.dims))
+    return onnx.numpy_helper.to_array(tensor)
+
+
+def read_sparse(sparse: onnx.SparseTensorProto, folder: Path | None) -> np.ndarray:
+    """Return a sparse tensor of the file as a dense array.
+
+    Raises:
+        ModelError: as for `read_array`; the indices are no places in the shape, or the array is too large to write out.
+    """
+    values, indices = read_array(sparse.values, folder), read_array(sparse.indices, folder)
+    where = f"sparse tensor {sparse.values.name[:LONGEST_NAME]!r}"
+    shape = tuple(sparse.dims)
+    size = math.prod(shape)
+    if min(shape, default=1) < 0 or size * values.dtype.itemsize > MAX_DENSE_BYTES:
+        raise ModelError(
+            f"the declared shape {list(shape)[:MAX_RANK]} is too large to be written out ({MAX_DENSE_BYTES:,} bytes)",
+            where=where,
+            hint="store it as a dense tensor with external data",
+        )
+    bounds = np.array(shape) if indices.ndim == 2 else np.array(size)
+    fits = indices.dtype.kind == "i" and indices.shape in {(values.size, len(shape)), (values.size,)}
+    if not fits or bool(((indices < 0) | (indices >= bounds)).any()):
+        raise ModelError(f"indices are no places in the shape {list(shape)}", where=where, hint="export it again")
+    dense = np.zeros(shape, values.dtype)
+    if indices.ndim == 2:
+        dense[tuple(indices.T)] = values
+    else:
+        dense.reshape(-1)[indices] = values
+    return dense
 
 
 def _read_external(tensor: TensorProto, folder: Path | None, where: str) -> np.ndarray:
@@ -134,7 +191,7 @@ def _read_external(tensor: TensorProto, folder: Path | None, where: str) -> np.n
     path = confined(info.location, folder, where)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     shape = tuple(tensor.dims)
-    count = int(np.prod(shape, dtype=object)) if shape else 1
+    count = math.prod(shape)
     offset = int(info.offset or 0)
     packed = tensor.data_type in PACKED_BITS
     needed = (count * PACKED_BITS[tensor.data_type] + 7) // 8 if packed else count * dtype.itemsize
