@@ -91,7 +91,7 @@ def even(quadrature: Even, steps: int, feeds: Feeds) -> tuple[Tensor, Tensor]:
         case _:
             points, weights = np.polynomial.legendre.leggauss(steps)
             points, weights = (points + 1) / 2, weights / 2
-    shape = steps, len(next(iter(feeds.values())))
+    shape = steps, next(iter(feeds.values())).shape[0]
     return torch.from_numpy(points)[:, None].expand(shape), torch.from_numpy(weights)[:, None].expand(shape)
 
 
@@ -115,7 +115,7 @@ def _rises(gradients: Feeds, ways: Feeds) -> Tensor:
     """Return the score's derivative along the way at each row, shape [points, examples]."""
     import torch
 
-    parts = [gradients[n].reshape(-1, len(w), w[0].numel()) * w.reshape(len(w), -1) for n, w in ways.items()]
+    parts = [gradients[n].reshape(-1, *w.shape[:1], w[0].numel()) * w.reshape(w.shape[0], -1) for n, w in ways.items()]
     total: Tensor = sum(part.sum(2) for part in parts)  # type: ignore[assignment]
     return total.to(torch.promote_types(total.dtype, torch.float32))
 
@@ -152,7 +152,7 @@ def _where_it_changes(score: Score, start: Feeds, ways: Feeds, count: int) -> tu
     if count < 1:
         raise UsageError("steps=0 is too few", where="steps", hint="1 at the least, 50 is usual")
     knots = torch.linspace(0, 1, PROBES + 1, dtype=torch.float64).unsqueeze(1)
-    examples = len(next(iter(ways.values())))
+    examples = next(iter(ways.values())).shape[0]
     scores = score(rows_at(knots.expand(-1, examples), start, ways)).unflatten(0, (PROBES + 1, -1))
     changes = scores.to(torch.promote_types(scores.dtype, torch.float32)).diff(dim=0).abs()
     total = changes.sum(0)

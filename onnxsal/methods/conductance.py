@@ -25,7 +25,7 @@ def explain(score: Score, feeds: Feeds, layer: Sequence[str], *, baseline: Basel
 
     if steps < 1:
         raise UsageError(f"steps={steps} is too few", where="conductance", hint="50 is usual")
-    examples = len(next(iter(feeds.values())))
+    examples = next(iter(feeds.values())).shape[0]
     points = torch.linspace(0, 1, steps + 1, dtype=torch.float64).unsqueeze(1).expand(-1, examples)
     rows = rows_at(points, baseline, {name: value - baseline[name] for name, value in feeds.items()})
     inside = score.layer(*layer)

@@ -71,9 +71,11 @@ def _bias(node: Any, constants: Sequence[Tensor | None]) -> Tensor | None:
     match node.op_type, constants:
         case "Conv" | "ConvTranspose", [_, _, bias]:
             return bias
-        case "Gemm", [_, _, bias] if bias is not None:
-            return bias * node.attributes.get("beta", 1.0)
-        case "BatchNormalization", [_, scale, bias, mean, variance] if all(c is not None for c in constants[1:]):
+        case "Gemm", [_, _, bias]:
+            return None if bias is None else bias * node.attributes.get("beta", 1.0)
+        case "BatchNormalization", [_, scale, bias, mean, variance]:
+            if scale is None or bias is None or mean is None or variance is None:
+                return None
             return bias - mean * scale / (variance + node.attributes.get("epsilon", 1e-5)).sqrt()
         case "Add", [left, right]:
             return right if left is None else left

@@ -79,7 +79,7 @@ def _flat(feeds: Feeds) -> Tensor:
     """Return all values of each example as one row."""
     import torch
 
-    return torch.cat([value.reshape(len(value), -1) for value in feeds.values()], 1)
+    return torch.cat([value.reshape(value.shape[0], -1) for value in feeds.values()], 1)
 
 
 def _shaped(rows: Tensor, feeds: Feeds) -> Feeds:

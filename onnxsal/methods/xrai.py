@@ -87,12 +87,14 @@ def _segmenter() -> Any:
         raise UsageError("scikit-image is not installed", where="xrai", hint="pip install 'onnxsal[images]'") from error
     import numpy as np
 
+    around = disk(REACH)  # type: ignore[no-untyped-call]
+
     def segment(picture: np.ndarray) -> np.ndarray:
         low, high = picture.min(), picture.max()
         even = 2 * (picture - low) / max(high - low, 1e-12) - 1
         found = [felzenszwalb(even, scale=s, sigma=0.8, min_size=150, channel_axis=-1) for s in SCALES]
         masks = [labels == label for labels in found for label in range(labels.max() + 1)]
-        return np.stack([dilation(mask, disk(REACH)) for mask in masks])
+        return np.stack([dilation(mask, around) for mask in masks])
 
     return segment
 
