@@ -123,6 +123,8 @@ def choose_metrics(said: Sequence[Said] | None, region: Mapping[str, Any] | None
     """
     if said is None:
         return [_chosen(entry.name, {}, False) for entry, _ in registry().items("metrics") if _can(entry, region)]
+    if not said:
+        raise UsageError("no metrics to measure", where="metrics", hint="name some, or leave metrics out")
     chosen = [_chosen(*named("metrics", one, "metrics"), True) for one in said]
     lacking = next((one.metric.name for one in chosen if one.metric.needs_region and not region), None)
     if lacking:

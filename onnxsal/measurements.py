@@ -87,23 +87,22 @@ class Comparison:
     evaluations: Mapping[str, Evaluation]
 
     @cached_property
-    def ranks(self) -> dict[str, np.ndarray]:
-        """The methods' ranks by each metric that all of them have, shape [methods, examples]; 1 is the best."""
+    def ranks(self) -> dict[str, dict[str, np.ndarray]]:
+        """The methods' ranks for each example, 1 is the best, by each metric that all of them have."""
         first, *others = (evaluation.measurements for evaluation in self.evaluations.values())
         shared = [name for name in first if all(name in measurements for measurements in others)]
         return {name: self._ranks(name) for name in shared}
 
-    def _ranks(self, metric: str) -> np.ndarray:
+    def _ranks(self, metric: str) -> dict[str, np.ndarray]:
         measured = [evaluation.measurements[metric] for evaluation in self.evaluations.values()]
         values = np.stack([one.values for one in measured])
-        return ranks_of(values if measured[0].higher_is_better else -values)
+        return dict(zip(self.evaluations, ranks_of(values if measured[0].higher_is_better else -values), strict=True))
 
     @cached_property
     def mean_ranks(self) -> dict[str, np.ndarray]:
         """Each method's mean rank over the metrics, one number per example; the best method first."""
-        means = np.mean(list(self.ranks.values()), axis=0)
-        by_name = dict(zip(self.evaluations, means, strict=True))
-        return dict(sorted(by_name.items(), key=lambda item: float(item[1].mean())))
+        means = {name: np.mean([by[name] for by in self.ranks.values()], axis=0) for name in self.evaluations}
+        return dict(sorted(means.items(), key=lambda item: float(item[1].mean())))
 
     @property
     def meta(self) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def test_a_broken_metric_is_named(plugin: Any, measure: Any, told: str) -> None:
         (["deletion", "deletion:steps=3"], "is given twice"),
         (["road"], "no picture"),
         ([3], "int is no metric"),
+        ([], "no metrics to measure"),
     ],
 )
 def test_a_metric_that_cannot_be_measured_is_refused_with_a_way_out(metrics: Any, told: str) -> None:
@@ -133,7 +134,7 @@ def test_the_better_explanation_of_a_linear_score_comes_first() -> None:
     assert list(found.mean_ranks) == ["input_x_gradient", "saliency"]
     assert list(found.evaluations) == ["saliency", "input_x_gradient"]
     np.testing.assert_array_equal(found.mean_ranks["input_x_gradient"], [1, 1])
-    np.testing.assert_array_equal(found.ranks["completeness"], [[2, 2], [1, 1]])
+    np.testing.assert_array_equal(found.ranks["completeness"]["saliency"], [2, 2])
     assert found.meta["ranking"][0] == {
         "method": "input_x_gradient",
         "mean_rank": 1.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,9 +24,10 @@ from onnxsal.cli._messages import Messages, message_options
 from onnxsal.cli._options import config_option, json_option, option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from onnxsal.measurements import Comparison, Measurement
 
-    from onnxsal.measurements import Comparison
+HEADS = 28
+"""What the columns of a metric's name and its better direction take of a line."""
 
 
 @click.command("compare", short_help="Rank methods by how good their explanations are.")
@@ -77,30 +79,47 @@ def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) 
 
 
 def _show(found: Comparison) -> None:
-    names = list(found.mean_ranks)
-    places = [list(found.evaluations).index(name) for name in names]
-    letters = [string.ascii_uppercase[i % 26] * (1 + i // 26) for i in range(len(names))]
-    _show_ranking(found, dict(zip(names, letters, strict=True)), places)
-    _tables.put("")
-    evaluations = [found.evaluations[name] for name in names]
-    rows = []
-    for metric, ranks in found.ranks.items():
-        measured = [evaluation.measurements[metric] for evaluation in evaluations]
-        means = ranks.mean(1)[places]
-        cells = [f"{number(one.mean)} ({mean:.1f})" for one, mean in zip(measured, means, strict=True)]
-        rows.append((metric, direction(measured[0].higher_is_better), *cells))
-    _tables.show(["metric", "better", *letters], rows)
-    examples = len(evaluations[0].attribution.score)
+    letters = {name: string.ascii_uppercase[i % 26] * (1 + i // 26) for i, name in enumerate(found.mean_ranks)}
+    _show_ranking(found, letters)
+    columns = {letter: _column(found, name) for name, letter in letters.items()}
+    for some in _fitting(columns):
+        _tables.put("")
+        heads = [(metric, direction(one.higher_is_better)) for metric, one in _shared(found).items()]
+        rows = zip(heads, *(columns[letter] for letter in some), strict=True)
+        _tables.show(["metric", "better", *some], [(*head, *cells) for head, *cells in rows])
+    examples = len(next(iter(found.mean_ranks.values())))
     _tables.put(f"means over {count(examples, 'example')}, in brackets the mean rank; deviation: of a sample")
-    show_skipped({name: why for evaluation in evaluations for name, why in evaluation.skipped.items()})
+    show_skipped({name: why for one in found.evaluations.values() for name, why in one.skipped.items()})
 
 
-def _show_ranking(found: Comparison, letters: Mapping[str, str], places: Sequence[int]) -> None:
+def _show_ranking(found: Comparison, letters: Mapping[str, str]) -> None:
     from onnxsal.measurements import deviation_of, mean_of
 
-    firsts = [sum(bool(r.mean(1)[i] == r.mean(1).min()) for r in found.ranks.values()) for i in places]
+    means = [{name: ranks.mean() for name, ranks in by.items()} for by in found.ranks.values()]
+    firsts = {name: sum(by[name] == min(by.values()) for by in means) for name in letters}
     rows = [
-        (letters[name], name, f"{mean_of(ranks):.2f}", number(deviation_of(ranks)), f"{first} of {len(found.ranks)}")
-        for (name, ranks), first in zip(found.mean_ranks.items(), firsts, strict=True)
+        (letters[name], name, f"{mean_of(ranks):.2f}", number(deviation_of(ranks)), f"{firsts[name]} of {len(means)}")
+        for name, ranks in found.mean_ranks.items()
     ]
     _tables.show(["", "method", "mean rank", "deviation", "first in"], rows)
+
+
+def _shared(found: Comparison) -> dict[str, Measurement]:
+    """Return the metrics that rank the methods."""
+    first = next(iter(found.evaluations.values()))
+    return {metric: first.measurements[metric] for metric in found.ranks}
+
+
+def _column(found: Comparison, name: str) -> list[str]:
+    """Return what a method reaches by each metric, and its mean rank."""
+    measured = found.evaluations[name].measurements
+    return [f"{number(measured[metric].mean)} ({by[name].mean():.1f})" for metric, by in found.ranks.items()]
+
+
+def _fitting(columns: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """Yield as many columns at a time as stand side by side in the terminal."""
+    widest = max(len(cell) for cells in columns.values() for cell in cells)
+    at_once = max(1, (_tables.terminal_width() - HEADS) // (widest + len(_tables.GAP)))
+    letters = list(columns)
+    for start in range(0, len(letters), at_once):
+        yield letters[start : start + at_once]
