@@ -25,16 +25,16 @@ def drawn(explanation: Explanation, draw: Callable[[Generator], Tensor]) -> Tens
 
 
 def gaussian(explanation: Explanation, noise: float, samples: int) -> Feeds:
-    """Return noise for ``samples`` copies of the examples, its deviation a part of each example's range."""
+    """Return noise for ``samples`` copies of the examples, its deviation a part of the examples' scale."""
     import torch
 
     score, feeds = explanation.score, explanation.feeds
     draws = [score.normal(feeds, FIRST_DRAW - sample) for sample in range(samples)]
-    return {name: torch.cat([noise * _range(value) * draw[name] for draw in draws]) for name, value in feeds.items()}
+    return {name: torch.cat([noise * _scale(value) * draw[name] for draw in draws]) for name, value in feeds.items()}
 
 
 def uniform(explanation: Explanation, radius: float, samples: int) -> Feeds:
-    """Return noise for ``samples`` copies of the examples, up to a part of each example's range either way."""
+    """Return noise for ``samples`` copies of the examples, up to a part of the examples' scale either way."""
     import torch
 
     def draw(generator: Generator) -> Tensor:
@@ -44,13 +44,15 @@ def uniform(explanation: Explanation, radius: float, samples: int) -> Feeds:
     sizes = [value[0].numel() for value in feeds.values()]
     numbers = dict(zip(feeds, (2 * drawn(explanation, draw) - 1).split(sizes, dim=2), strict=True))
     return {
-        name: (radius * _range(value) * numbers[name].to(value.dtype).reshape(samples, *value.shape)).flatten(0, 1)
+        name: (radius * _scale(value) * numbers[name].to(value.dtype).reshape(samples, *value.shape)).flatten(0, 1)
         for name, value in feeds.items()
     }
 
 
-def _range(value: Tensor) -> Tensor:
-    """Return each example's greatest value less its least, shaped to stand beside the examples."""
+def _scale(value: Tensor) -> Tensor:
+    """Return what noise is a part of: each example's range; in a table, where columns differ in unit, each number."""
+    if value.ndim == 2:
+        return value.abs()
     rows = value.reshape(len(value), -1)
     return (rows.amax(1) - rows.amin(1)).reshape(-1, *[1] * (value.ndim - 1))
 

@@ -36,7 +36,8 @@ def measure(
         disturb: Put the baseline in the place of a random part, or add Gaussian noise everywhere.
         baseline: What takes the place of what is removed.
         part: How much is removed each time, as a part of the whole.
-        noise: The noise's standard deviation, as a part of the way from an example's least to its greatest value.
+        noise: The noise's standard deviation, as a part of the way from an example's least to its greatest value; in a
+            table, as a part of each number.
         samples: How many disturbances.
         rescale: Multiply the attributions by the number that suits them best, so that their scale does not count.
     """

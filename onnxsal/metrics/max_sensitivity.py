@@ -20,7 +20,8 @@ def measure(explanation: Explanation, *, radius: float = 0.02, samples: int = 10
     Yeh et al. 2019, On the (In)fidelity and Sensitivity of Explanations (arXiv 1901.09392).
 
     Args:
-        radius: How far a number is moved at most, as a part of the way from an example's least to its greatest value.
+        radius: How far a number is moved at most, as a part of the way from an example's least to its greatest value;
+            in a table, as a part of the number itself.
         samples: How many disturbances.
     """
     import torch

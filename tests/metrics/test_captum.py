@@ -83,3 +83,11 @@ def test_max_sensitivity(kind: str) -> None:
     ours = measured(explanation, "max_sensitivity", radius=0.05, samples=SAMPLES)
     assert (ours > 0).any()
     np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-5)
+
+
+def test_noise_is_a_part_of_the_examples_range_and_in_a_table_of_each_number() -> None:
+    pictures = uniform(of_network("cnn"), 0.1, 200)["x"].unflatten(0, (200, 3)).abs().amax((0, 2, 3, 4))
+    feeds = inputs_of("cnn")["x"].flatten(1)
+    torch.testing.assert_close(pictures, 0.1 * (feeds.amax(1) - feeds.amin(1)), rtol=1e-2, atol=0)
+    table = gaussian(of_network("mlp"), 0.1, 4000)["x"].unflatten(0, (4000, 3)).std(0)
+    torch.testing.assert_close(table, 0.1 * inputs_of("mlp")["x"].abs(), rtol=0.05, atol=0)
