@@ -97,7 +97,7 @@ def explaining_options(function: Function) -> Function:
         option(
             "-t",
             "--target",
-            help="Which number is explained; see above. [default: the highest class, or the only number]",
+            help="3, logits[3], argmax, …: see `onnxsal explain -h`. [default: the highest class, or the only number]",
         ),
         option(
             "-d",

@@ -34,7 +34,13 @@ ABOUT = {
     "plugins": "installed packages that bring any of these",
 }
 
-SET_BY = {"methods": "options (-s NAME=VALUE)", "readers": "options (--set-input NAME=VALUE)"}
+SET_BY = {
+    "methods": "options (-s NAME=VALUE)",
+    "baselines": "options (-s baseline={name}:NAME=VALUE)",
+    "masks": "options (-s features={name}:NAME=VALUE)",
+    "metrics": "options (-M {name}:NAME=VALUE)",
+    "readers": "options (--set-input NAME=VALUE)",
+}
 
 
 @click.command("list", short_help="List methods, formats, operators, plugins and all else that is installed.")
@@ -209,7 +215,7 @@ def _show_one(facts: dict[str, Any]) -> None:
     if description:
         _tables.put(f"\n{_without_arguments(description)}")
     if options:
-        _tables.heading(SET_BY.get(facts["kind"], "options"))
+        _tables.heading(SET_BY.get(facts["kind"], "options").format(name=facts["name"]))
         _tables.show(["name", "type", "default", "help"], [_option_row(o) for o in options])
     if versions:
         _tables.heading("versions")

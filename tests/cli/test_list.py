@@ -103,3 +103,15 @@ def test_an_unknown_name_offers_the_nearest(run, args):
     result = run("list", *args.split())
     assert result.exit_code == 2
     assert "did you mean" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "how"),
+    [
+        ("baselines", "blur", "-s baseline=blur:NAME=VALUE"),
+        ("masks", "grid", "-s features=grid:NAME=VALUE"),
+        ("metrics", "deletion", "-M deletion:NAME=VALUE"),
+    ],
+)
+def test_it_says_how_options_are_given(run, kind, name, how):
+    assert f"options ({how})" in run("list", kind, name).stdout
