@@ -13,7 +13,7 @@ from onnx import helper
 
 import onnxsal
 from onnxsal.entries import Method
-from onnxsal.errors import ImportFault, InputError, UsageError
+from onnxsal.errors import ImportFault, InputError, ModelError, UsageError
 from onnxsal.plugins import Provider, registry
 from onnxsal.types import Feeds, Score
 from tests import models_for_tests as tiny
@@ -147,3 +147,11 @@ def test_an_accelerator_is_no_reason_to_refuse_the_original_file(monkeypatch: py
     assert (opened.device, opened.original) == ("cpu", True)
     with pytest.raises(UsageError, match="runs on the cpu"):
         engine.open_engine(onnxsal.load(tiny.linear()), method, "score", "onnxruntime", "meta")
+
+
+def test_what_onnx_runtime_cannot_run_is_told_with_a_way_out() -> None:
+    ports = [("x", tiny.FLOAT, ["N", 3])], [("y", tiny.FLOAT, ["N", 2])]
+    proto = tiny.model([helper.make_node("Reshape", ["x", "shape"], ["y"])], *ports, {"shape": np.array([-1, 2])})
+    with pytest.raises(ModelError, match=r"ONNX Runtime cannot run it: .*Reshape") as fault:
+        explained(proto, {"x": X[:1]}, target=0)
+    assert "-e torch" in str(fault.value.hint)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onnxsal.entries import Engine
-from onnxsal.errors import UsageError
+from onnxsal.errors import ModelError, UsageError
 from onnxsal.hookspecs import hookimpl
 from onnxsal.types import Feeds
 
@@ -84,7 +84,11 @@ class OnnxRuntimeEngine:
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             if "allocat" in str(error).lower():
                 raise MemoryError(str(error)) from error
-            raise
+            raise ModelError(
+                f"ONNX Runtime cannot run it: {' '.join(str(error).split())[:300]}",
+                where=self.model.name,
+                hint="if the input is what the model takes, use -e torch",
+            ) from error
 
 
 def _breadth(graph: Graph) -> int:
