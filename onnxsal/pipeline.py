@@ -32,7 +32,7 @@ from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
 from onnxsal.options import Choice, Outside, choose
 from onnxsal.parity import Parity, remedy, verify_once
-from onnxsal.plugins import Provider, blamed
+from onnxsal.plugins import Provider, blamed, registry
 from onnxsal.score import BoundScore, Known, Recorded
 from onnxsal.subject import Subject, subject_of
 from onnxsal.target import Answers, ask, output_of
@@ -209,6 +209,7 @@ class Explained:
 
 def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     """Look everything up, cheapest first, so that a wrong name costs no run."""
+    request = _with_own_layer(request)
     choice = choose(request.method, request.options)
     method = choice.neediest
     choose_device(request.device)
@@ -289,6 +290,15 @@ class _FirstRun:
             return in_parts(lambda feeds: self._run(feeds, wanted), self.feeds, stacked, size)
         except Exception:  # whatever a model does with a batch it was not exported for
             return None
+
+
+def _with_own_layer(request: Request) -> Request:
+    """Return the request with the layer as the method's own option, where it has one: Grad-CAM looks at a layer."""
+    if not request.layer or "layer" not in registry().get("methods", request.method).options:
+        return request
+    if len(request.layer) > 1 or "layer" in request.options:
+        raise UsageError(f"{request.method} looks at one layer", where="--layer", hint="name it once")
+    return replace(request, layer=None, options={**request.options, "layer": request.layer[0]})
 
 
 def _need(method: entries.Method, request: Request) -> entries.Need:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 import onnxsal
 from onnxsal.errors import UsageError
+from onnxsal.methods._cam import Layout, layout_of
 from tests import models_for_tests as tiny
 
 CAMS = (
@@ -29,6 +30,7 @@ CAMS = (
     "eigen_cam",
     "score_cam",
     "ablation_cam",
+    "recipro_cam",
 )
 TARGETS = [2, 0, 1]
 
@@ -168,6 +170,57 @@ def test_ablation_cam_takes_each_map_away(network: Network, model: onnxsal.Model
         expected.append(total.clamp_min(0))
     result = cam(model, "ablation_cam", pictures)
     torch.testing.assert_close(result, large(torch.stack(expected)), rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("blur", [True, False])
+def test_recipro_cam_sees_each_place_alone(
+    network: Network, model: onnxsal.Model, pictures: Tensor, blur: bool
+) -> None:
+    kernel = torch.tensor([1.0, 2, 1], dtype=torch.float64) / 4
+    expected = []
+    for picture, target in zip(pictures, TARGETS, strict=True):
+        maps = network.body(picture[None]).detach()
+        worth = torch.zeros(maps.shape[2:], dtype=torch.float64)
+        for i, j in np.ndindex(*worth.shape):
+            seen = torch.zeros_like(maps)
+            for y, x in np.ndindex(3, 3):
+                row, column, part = i + y - 1, j + x - 1, kernel[y] * kernel[x] if blur else float(y == x == 1)
+                if 0 <= row < worth.shape[0] and 0 <= column < worth.shape[1]:
+                    seen[:, :, row, column] = maps[:, :, row, column] * part
+            worth[i, j] = network.head(network.pool(seen))[0, target].detach()
+        expected.append((worth - worth.min()) / (worth.max() - worth.min()))
+    result = cam(model, "recipro_cam", pictures, blur=blur)
+    torch.testing.assert_close(result, large(torch.stack(expected)), rtol=1e-5, atol=1e-12)
+
+
+def test_guided_grad_cam_is_both_of_them() -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, 2, 1), nn.ReLU())
+    module = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).double().eval()
+    pictures = torch.randn(3, 3, 16, 12, dtype=torch.float64)
+    rectified = exported(module, pictures)
+    edges, places = (cam(rectified, method, pictures) for method in ("guided_backprop", "grad_cam"))
+    assert places.any()
+    torch.testing.assert_close(cam(rectified, "guided_grad_cam", pictures), edges * places)
+
+
+def test_a_class_token_is_known_by_the_grid_beside_it() -> None:
+    picture = torch.zeros(1, 3, 64, 32)
+    assert layout_of(torch.zeros(1, 33, 5), picture) == Layout(channels=-1, grid=(8, 4), apart=1)
+    assert layout_of(torch.zeros(1, 32, 5), picture) == Layout(channels=-1, grid=(8, 4))
+    assert layout_of(torch.zeros(1, 8, 4, 5), picture) == Layout(channels=-1)
+    assert layout_of(torch.zeros(1, 5, 8, 4), picture) == Layout()
+    assert layout_of(torch.zeros(1, 30, 5), picture) is None
+    assert layout_of(torch.zeros(2, 33, 5), picture) is None
+
+
+def test_a_layer_can_be_named_as_for_any_method(model: onnxsal.Model, pictures: Tensor) -> None:
+    layer = "/body/body.1/Tanh"
+    a = onnxsal.explain(model, {"picture": pictures}, method="grad_cam", target=TARGETS, verify=False, layer=layer)
+    assert a.options["layer"] == layer
+    assert list(a.values) == ["picture"]
+    with pytest.raises(UsageError, match="one layer"):
+        cam(model, "grad_cam", pictures, layer=[layer, layer])
 
 
 @pytest.mark.parametrize("method", CAMS)

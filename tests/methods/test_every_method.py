@@ -23,6 +23,7 @@ PAIRS = [(method, kind) for method in METHODS for kind in KINDS]
 NEEDS = {
     "cnn": ("_cam", "_cam_plus_plus", "full_grad", "xrai"),  # feature maps, a picture
     "cnn mlp": ("guided_backprop", "deconvolution"),  # rectifiers
+    "transformer": ("attention_rollout",),
     "": ("tree_shap", "tree_shap_margin"),  # trees, on which test_tree_shap.py tries them
     "cnn mlp transformer two_inputs": ("lrp",),  # no recurrent layers
 }
@@ -35,7 +36,7 @@ REFUSED = [
 ]
 CASES = [pair for pair in PAIRS if pair not in REFUSED]
 ON_NETWORKS = sorted({method for method, _ in CASES})
-WHATEVER_THE_TARGET = {"eigen_cam", "score_cam"}
+WHATEVER_THE_TARGET = {"eigen_cam", "score_cam", "attention_rollout"}
 """Methods that show something even where the score never moves."""
 
 COMPARING = {"feature_permutation"}
