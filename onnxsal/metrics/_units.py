@@ -57,3 +57,23 @@ def scores_of_mixed(explanation: Explanation, inside: Feeds, outside: Feeds, cho
 
     scores = [explanation.score(mixed(explanation, inside, outside, some)) for some in chosen.split(COPIES)]
     return torch.cat(scores).reshape(chosen.shape[:2])
+
+
+def pieces(explanation: Explanation, cells: int) -> Tensor:
+    """Return the piece that each unit belongs to, counted from 0, shape [units].
+
+    The axes of pictures and volumes are cut into ``cells`` parts each; elsewhere each unit is a piece by itself.
+    """
+    import torch
+
+    labels: list[Tensor] = []
+    count = 0
+    for name, value in explanation.feeds.items():
+        sizes = [value.shape[a] for a in range(1, value.ndim) if a not in explanation.channels[name]]
+        label = torch.zeros((), dtype=torch.int64, device=value.device)
+        for size in sizes:
+            parts = min(cells, size) if len(sizes) > 1 else size
+            label = label[..., None] * parts + torch.arange(size, device=value.device) * parts // size
+        labels.append(label.reshape(-1) + count)
+        count = int(labels[-1].max()) + 1
+    return torch.cat(labels)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from onnxsal.entries import ZERO, Baseline, Metric
 from onnxsal.hookspecs import hookimpl
 from onnxsal.metrics._draws import check_count, check_part, drawn, gaussian
-from onnxsal.metrics._units import by_unit, scores_of_mixed
+from onnxsal.metrics._units import by_unit, pieces, scores_of_mixed
 from onnxsal.types import Explanation, Feeds
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def measure(
     disturb: Literal["removal", "noise"] = "removal",
     baseline: Baseline = ZERO,
     part: float = 0.2,
+    cells: int = 8,
     noise: float = 0.1,
     samples: int = 50,
     rescale: bool = True,
@@ -36,6 +37,7 @@ def measure(
         disturb: Put the baseline in the place of a random part, or add Gaussian noise everywhere.
         baseline: What takes the place of what is removed.
         part: How much is removed each time, as a part of the whole.
+        cells: Into how many parts the axes of a picture are cut; whole pieces of it are removed.
         noise: The noise's standard deviation, as a part of the way from an example's least to its greatest value; in a
             table, as a part of each number.
         samples: How many disturbances.
@@ -44,7 +46,8 @@ def measure(
     check_count(samples, "samples", WHERE)
     if disturb == "removal":
         check_part(part, "part", WHERE)
-        foretold, seen = _removal(explanation, baseline, part, samples)
+        check_count(cells, "cells", WHERE)
+        foretold, seen = _removal(explanation, baseline, part, samples, cells)
     else:
         foretold, seen = _noise(explanation, noise, samples)
     if rescale:
@@ -52,15 +55,16 @@ def measure(
     return (foretold - seen).square().mean(0)
 
 
-def _removal(explanation: Explanation, baseline: Feeds, part: float, samples: int) -> tuple[Tensor, Tensor]:
+def _removal(explanation: Explanation, baseline: Feeds, part: float, samples: int, cells: int) -> tuple[Tensor, Tensor]:
     """Return the foretold and the seen falls of the score, shape [samples, examples]."""
     import torch
 
-    values = by_unit(explanation, explanation.values)
-    size = values.shape[1]
-    removed = drawn(explanation, lambda generator: torch.rand(samples, size, generator=generator)) < part
+    piece = pieces(explanation, cells)
+    count = int(piece.max()) + 1
+    removed = (drawn(explanation, lambda generator: torch.rand(samples, count, generator=generator)) < part)[..., piece]
     score, feeds = explanation.score, explanation.feeds
-    return (removed * values).sum(2), score(feeds) - scores_of_mixed(explanation, baseline, feeds, removed)
+    foretold = (removed * by_unit(explanation, explanation.values)).sum(2)
+    return foretold, score(feeds) - scores_of_mixed(explanation, baseline, feeds, removed)
 
 
 def _noise(explanation: Explanation, noise: float, samples: int) -> tuple[Tensor, Tensor]:

@@ -53,9 +53,14 @@ def test_infidelity_under_noise(kind: str, rescale: bool) -> None:
 
 @pytest.mark.parametrize("rescale", [True, False])
 @pytest.mark.parametrize("baseline", [0, 0.5])
-def test_infidelity_under_removal(rescale: bool, baseline: float) -> None:
-    explanation = of_network("mlp")
-    removed = drawn(explanation, lambda generator: torch.rand(SAMPLES, 5, generator=generator)) < 0.2
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_infidelity_under_removal(kind: str, rescale: bool, baseline: float) -> None:
+    explanation = of_network(kind)
+    count = {"mlp": 5, "cnn": 16}[kind]
+    removed = drawn(explanation, lambda generator: torch.rand(SAMPLES, count, generator=generator)) < 0.2
+    if kind == "cnn":  # pieces of two pixels by two, whatever the colour
+        squares = removed.reshape(SAMPLES, 3, 1, 4, 4).repeat_interleave(2, 3).repeat_interleave(2, 4)
+        removed = squares.expand(-1, -1, 2, -1, -1)
     (masks,) = by_example({"x": removed.flatten(0, 1).double()})
     assert 0 < masks.mean() < 1
 
@@ -63,8 +68,8 @@ def test_infidelity_under_removal(rescale: bool, baseline: float) -> None:
         (given,) = inputs[0] if isinstance(inputs[0], tuple) else inputs
         return (masks,), (given * (1 - masks) + baseline * masks,)
 
-    ours = measured(explanation, "infidelity", samples=SAMPLES, rescale=rescale, baseline=baseline)
-    np.testing.assert_allclose(ours, captums(explanation, "mlp", perturb, rescale), rtol=1e-5)
+    ours = measured(explanation, "infidelity", samples=SAMPLES, rescale=rescale, baseline=baseline, cells=4)
+    np.testing.assert_allclose(ours, captums(explanation, kind, perturb, rescale), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["cnn", "transformer", "two_inputs"])

@@ -10,6 +10,7 @@ import scipy.stats
 import torch
 
 from onnxsal.errors import UsageError
+from onnxsal.metrics._units import pieces
 from tests import models_for_tests as tiny
 from tests.methods.models import inputs_of, model
 from tests.metrics.support import TARGETS, examined, measured, of_network, scorer
@@ -142,3 +143,11 @@ def test_infidelity_of_a_linear_score_is_none() -> None:
     assert (measured(tripled, "infidelity", rescale=False) > 0.1).all()
     gradient = examined(tiny.linear(), {"x": X}, target=0, method="saliency", abs=False)
     np.testing.assert_allclose(measured(gradient, "infidelity", disturb="noise", rescale=False), 0, atol=1e-9)
+
+
+def test_pictures_fall_to_pieces_and_tables_to_columns() -> None:
+    found = pieces(of_network("cnn"), 3).reshape(8, 8)
+    assert found[0].tolist() == [0, 0, 0, 1, 1, 1, 2, 2]
+    assert found[:, 0].tolist() == [0, 0, 0, 3, 3, 3, 6, 6]
+    assert pieces(of_network("two_inputs"), 3).tolist() == [0, 1, 2, 3, 4]
+    assert pieces(of_network("lstm"), 3).tolist() == [0, 1, 2, 3, 4, 5]
