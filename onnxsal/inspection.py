@@ -12,11 +12,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from onnxsal.errors import ModelError
 from onnxsal.importer.bridge import Converter
 from onnxsal.importer.dtypes import numpy_dtype
 from onnxsal.importer.graph import Graph, Node
 from onnxsal.importer.lookup import HOW_TO_ADD, Lookup, default_lookup
 from onnxsal.importer.operator import Operator
+from onnxsal.landmarks import Landmark, landmarks
 from onnxsal.model import Model
 from onnxsal.types import Port
 
@@ -83,6 +85,10 @@ class Inspection:
     """The nodes through which a gradient passes from an output to a floating-point input."""
     cutting: tuple[str, ...]
     """The nodes at which it ends, in the graph's order."""
+    layers: tuple[Landmark, ...] = ()
+    """Embeddings, convolution blocks and attentions, in the graph's order: values that ``--layer`` takes."""
+    runnable: bool | None = None
+    """Whether ONNX Runtime loads a model that cannot be imported; None where it can be."""
 
     @property
     def missing(self) -> tuple[OperatorUse, ...]:
@@ -123,7 +129,18 @@ def inspect(model: Model, lookup: Lookup | None = None) -> Inspection:
         gradients=gradients,
         carrying=tuple(flow.carrying),
         cutting=tuple(flow.cutting),
+        layers=landmarks(model.graph),
+        runnable=_runs(model) if any(lookup.find(node) is None for node in model.graph.walk()) else None,
     )
+
+
+def _runs(model: Model) -> bool:
+    """Say whether ONNX Runtime takes the model."""
+    try:
+        model.session()
+    except ModelError:
+        return False
+    return True
 
 
 def gradient_reach(model: Model) -> tuple[OutputGradient, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from onnxsal.errors import ModelError, nearest
+from onnxsal.errors import ModelError, UsageError, nearest
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.normalise import normalise
 from onnxsal.importer.precision import has_halves, raised
@@ -27,18 +27,36 @@ if TYPE_CHECKING:
 
 CPU = "CPUExecutionProvider"
 
+LIBRARIES = "ONNXSAL_ORT_LIBRARIES"
+"""The variable that names shared libraries of custom operators, separated like those of ``PATH``."""
 
-def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto) -> Model:
+
+def load(
+    source: str | os.PathLike[str] | bytes | onnx.ModelProto, *, ort_libraries: Sequence[str | os.PathLike[str]] = ()
+) -> Model:
     """Open a model from a path, bytes or a protobuf.
 
     Nothing is built until it is needed; use `Model.torch` for the graph.
 
+    Args:
+        source: The file, its bytes, or the protobuf.
+        ort_libraries: Shared libraries of custom operators for ONNX Runtime, beside those that
+            ``ONNXSAL_ORT_LIBRARIES`` names. They run with all rights of this process.
+
     Raises:
         ModelError: the source cannot be read.
+        UsageError: a library is missing.
     """
+    libraries = tuple(map(_library, (*ort_libraries, *filter(None, os.environ.get(LIBRARIES, "").split(os.pathsep)))))
     if isinstance(source, onnx.ModelProto):
-        return Model(source.SerializeToString())
-    return Model(source if isinstance(source, bytes) else Path(source))
+        source = source.SerializeToString()
+    return Model(source if isinstance(source, bytes) else Path(source), libraries=libraries)
+
+
+def _library(path: str | os.PathLike[str]) -> str:
+    if not Path(path).is_file():
+        raise UsageError("no such library", where=os.fspath(path), hint="give the shared library's file")
+    return str(Path(path).resolve())
 
 
 class Model:
@@ -47,10 +65,12 @@ class Model:
     Args:
         source: The file, or its bytes.
         folder: Where external data lie; beside the file where None.
+        libraries: Shared libraries of custom operators for ONNX Runtime.
     """
 
-    def __init__(self, source: Path | bytes, folder: Path | None = None) -> None:
+    def __init__(self, source: Path | bytes, folder: Path | None = None, libraries: tuple[str, ...] = ()) -> None:
         self.source = source
+        self.libraries = libraries
         self.folder = source.parent if folder is None and isinstance(source, Path) else folder
         proto = read_proto(source)
         self.opset: dict[str, int] = {entry.domain: entry.version for entry in proto.opset_import}
@@ -115,7 +135,7 @@ class Model:
 
     def rewritten(self, proto: onnx.ModelProto) -> Model:
         """Return a model of another protobuf, beside this one's external data."""
-        return Model(proto.SerializeToString(), self.folder)
+        return Model(proto.SerializeToString(), self.folder, self.libraries)
 
     @cached_property
     def is_quantised(self) -> bool:
@@ -171,6 +191,8 @@ class Model:
             folder = str(self.folder.resolve())
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         try:
+            for library in self.libraries:
+                options.register_custom_ops_library(library)
             return onnxruntime.InferenceSession(
                 source if isinstance(source, bytes) else str(source), options, providers=providers or [CPU]
             )
@@ -178,7 +200,7 @@ class Model:
             raise ModelError(
                 f"ONNX Runtime cannot load it: {' '.join(str(error).split())[:300]}",
                 where=self.name,
-                hint="check the file with onnx.checker; private operators need their library registered",
+                hint="check the file with onnx.checker; private operators need their library (--ort-library PATH)",
             ) from error
 
     def _showing(self, inner: Sequence[str]) -> bytes:

@@ -12,6 +12,7 @@ from onnxsal.cli._options import (
     Function,
     Pair,
     check_stdin,
+    library_option,
     model_of,
     option,
     pairs,
@@ -30,6 +31,7 @@ def input_options(function: Function) -> Function:
         function,
         click.argument("model"),
         click.argument("input", required=False),
+        library_option,
         option(
             "-i",
             "--input",

@@ -14,6 +14,9 @@ from onnxsal.errors import UsageError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+LIBRARIES = "onnxsal.ort_libraries"
+"""Where a command's context keeps the libraries that were named."""
+
 
 class Pair(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
     """``KEY=VALUE``."""
@@ -64,6 +67,26 @@ def reading_options(function: Function) -> Function:
         help="A model in half precision as it is, or raised to float32.",
     )
     return quantized(precision(function))
+
+
+def library_option(function: Function) -> Function:
+    """Add ``--ort-library`` to a command; `model_of` sees what it names.
+
+    A library is code, so the configuration file of a folder one happens to work in may not name any.
+    """
+
+    def keep(ctx: click.Context, _param: click.Parameter, paths: tuple[str, ...]) -> None:
+        ctx.meta[LIBRARIES] = paths
+
+    return click.option(
+        "--ort-library",
+        "ort_libraries",
+        multiple=True,
+        metavar="PATH",
+        expose_value=False,
+        callback=keep,
+        help="A library of custom operators for ONNX Runtime; repeat. ONNXSAL_ORT_LIBRARIES names more.",
+    )(function)
 
 
 def config_option(tables: Mapping[str, str] = {}) -> Callable[[Function], Function]:
@@ -142,7 +165,8 @@ def model_of(path: str) -> Any:
     """Open the model; ``-`` is stdin."""
     import onnxsal
 
-    return onnxsal.load(sys.stdin.buffer.read() if path == "-" else path)
+    libraries = click.get_current_context().meta.get(LIBRARIES, ())
+    return onnxsal.load(sys.stdin.buffer.read() if path == "-" else path, ort_libraries=libraries)
 
 
 def targets_of(text: str | None) -> Any:

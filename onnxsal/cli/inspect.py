@@ -9,7 +9,7 @@ import click
 
 from onnxsal.cli import _tables
 from onnxsal.cli._messages import Messages, message_options
-from onnxsal.cli._options import json_option, model_of
+from onnxsal.cli._options import json_option, library_option, model_of
 
 if TYPE_CHECKING:
     from onnxsal.inspection import Inspection, OperatorUse
@@ -20,7 +20,8 @@ SHOWN = 3
 
 @click.command("inspect", short_help="Show what a model takes, gives and is made of.")
 @click.argument("model")
-@click.option("--nodes", is_flag=True, help="Name every node under its operator.")
+@click.option("--nodes", is_flag=True, help="Name every node under its operator, and every layer.")
+@library_option
 @json_option
 @message_options
 @click.pass_obj
@@ -43,6 +44,7 @@ def command(messages: Messages, model: str, nodes: bool, as_json: bool) -> None:
     _show_ports(found)
     _show_operators(found, nodes)
     _show_gradients(found)
+    _show_layers(found, nodes)
     _show_missing(found)
 
 
@@ -117,9 +119,26 @@ def _show_gradients(found: Inspection) -> None:
     carried = f"{len(found.carrying)} of the main graph's nodes carry a gradient"
     if not found.cutting:
         _tables.put(f"{carried}, none cuts it")
+        if not any(port.is_float for port in found.inputs) and any(p.kind == "embedding" for p in found.layers):
+            _tables.put("no input is of floating point: explain the embeddings (--layer)")
         return
     more = f" and {len(found.cutting) - SHOWN} more" if len(found.cutting) > SHOWN else ""
     _tables.put(f"{carried}; it ends at {', '.join(found.cutting[:SHOWN])}{more}")
+
+
+def _show_layers(found: Inspection, every: bool) -> None:
+    """Show the values to name as layers: of many of a kind the first and the last, unless all are asked for."""
+    if not found.layers:
+        return
+    _tables.put("")
+    rows = []
+    for kind in dict.fromkeys(layer.kind for layer in found.layers):
+        of_kind = [layer for layer in found.layers if layer.kind == kind]
+        shown = of_kind if every or len(of_kind) <= SHOWN else [of_kind[0], of_kind[-1]]
+        for layer in shown:
+            place = f"{of_kind.index(layer) + 1} of {len(of_kind)}"
+            rows.append((kind, place, " ".join(layer.operators), layer.value))
+    _tables.show(["layer", "", "made by", "value (for --layer)"], rows)
 
 
 def _show_missing(found: Inspection) -> None:
@@ -129,6 +148,11 @@ def _show_missing(found: Inspection) -> None:
     for use in found.missing:
         first = f"node {use.nodes[0]!r}" + (f" and {len(use.nodes) - 1} more" if len(use.nodes) > 1 else "")
         _tables.put(f"{first}: {use.missing}")
+    from onnxsal.engine import without_gradients
     from onnxsal.importer.lookup import HOW_TO_ADD
 
     _tables.put(HOW_TO_ADD)
+    if found.runnable:
+        _tables.put(f"ONNX Runtime runs it as it is, for {without_gradients()}")
+    else:
+        _tables.put("ONNX Runtime does not load it either: give the library of its operators (--ort-library PATH)")

@@ -14,6 +14,7 @@ from onnxsal.cli._options import (
     check_stdin,
     config_option,
     json_option,
+    library_option,
     model_of,
     option,
     pairs,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @option("--set-input", "settings", type=Pair(), multiple=True, metavar="KEY=VALUE", help="A setting of the reader.")
 @reading_options
 @option("--seed", type=int, default=0, show_default=True, help="Seeds the input that is drawn where none is given.")
+@library_option
 @json_option
 @config_option({"set-input": "set-input"})
 @message_options

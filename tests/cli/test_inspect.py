@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import onnx
 from onnx import helper
 
@@ -51,3 +52,18 @@ def test_what_is_no_model_is_a_fault(run, folder):
     result = run("inspect", "text.onnx")
     assert result.exit_code == 3
     assert result.stdout == ""
+
+
+def test_layers_are_named_and_tokens_are_told_where_to_go(run, folder):
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["embedded"], name="embed"),
+        helper.make_node("ReduceMean", ["embedded"], ["y"], name="mean", axes=[1]),
+    ]
+    table = {"table": np.ones((5, 3), np.float32)}
+    proto = tiny.model(nodes, [("ids", tiny.INT64, ["N", 4])], [("y", tiny.FLOAT, None)], table)
+    onnx.save(proto, folder / "tokens.onnx")
+    shown = run("inspect", "tokens.onnx").stdout
+    assert "embedding  1 of 1  Gather   embedded" in shown
+    assert "explain the embeddings (--layer)" in shown
+    facts = json.loads(run("inspect", "tokens.onnx", "--json").stdout)
+    assert facts["layers"] == [{"kind": "embedding", "value": "embedded", "node": "embed", "operators": ["Gather"]}]
