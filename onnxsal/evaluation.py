@@ -238,12 +238,22 @@ class Examined:
     def __init__(self, found: Explained, region: Mapping[str, np.ndarray]) -> None:
         self._found = found
         self._region = region
-        subject = found.plan.subject
-        for name in region:
+        self._check_region()
+
+    def _check_region(self) -> None:
+        subject = self._found.plan.subject
+        for name in self._region:
             if subject.layers or name not in subject.inputs:
                 raise InputError(
-                    f"input {name!r} is marked, but not explained", where="region", hint=nearest(name, found.values)
+                    f"input {name!r} is marked, but not explained", where="region", hint=nearest(name, subject.inputs)
                 )
+        marked = torch.stack([value.reshape(len(value), -1).any(1) for value in self.region.values()]).any(0)
+        if self._region and not marked.all():
+            raise InputError(
+                f"nothing of example {int((~marked).nonzero()[0])} is marked",
+                where="region",
+                hint="whatever is above zero is inside",
+            )
 
     def arguments(self, metric: Metric, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return a metric's options as it is handed them."""

@@ -19,14 +19,12 @@ def check_region(region: Mapping[str, Any], feeds: Mapping[str, Any]) -> dict[st
         feeds: The inputs.
 
     Raises:
-        InputError: an input that does not exist, a shape that does not fit, or an example in which nothing is marked.
+        InputError: an input that does not exist, or a shape that does not fit.
     """
     for name in region:
         if name not in feeds:
             raise InputError(f"no input {name!r} to mark a region in", where="region", hint=nearest(name, feeds))
-    fitted = {name: _fitted(np.asarray(array), np.shape(feeds[name]), name) for name, array in region.items()}
-    _check_marked(fitted)
-    return fitted
+    return {name: _fitted(np.asarray(array), np.shape(feeds[name]), name) for name, array in region.items()}
 
 
 def _fitted(array: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
@@ -52,13 +50,3 @@ def _with_axes(inside: np.ndarray, rank: int) -> Iterator[np.ndarray]:
         yield from (np.expand_dims(inside, axis) for axis in (0, 1, rank - 1))
     elif missing == 2:
         yield from (np.expand_dims(inside, axes) for axes in ((0, 1), (0, rank - 1)))
-
-
-def _check_marked(region: Mapping[str, np.ndarray]) -> None:
-    """Refuse an example in which no input is marked."""
-    marked: list[list[bool]] = [[bool(example.any()) for example in inside] for inside in region.values()]
-    for example in range(max(map(len, marked), default=0)):
-        if not any(inside[min(example, len(inside) - 1)] for inside in marked):
-            raise InputError(
-                f"nothing of example {example} is marked", where="region", hint="whatever is above zero is inside"
-            )

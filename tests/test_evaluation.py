@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 
 import onnxsal
 from onnxsal.entries import Metric
 from onnxsal.errors import InputError, PluginError, UsageError
 from onnxsal.plugins import Provider, registry
 from tests import models_for_tests as tiny
+from tests.methods.models import inputs_of, model
 
 X = np.float32([[1, 2, 4], [-1, 0.5, 2]])
 LINEAR: dict[str, Any] = {"model": tiny.linear(), "feeds": {"x": X}, "target": 0}
@@ -106,6 +108,40 @@ def test_a_metric_that_cannot_be_measured_is_refused_with_a_way_out(metrics: Any
 def test_a_region_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="does not fit"):
         onnxsal.evaluate(**LINEAR, region={"x": [1, 0, 1, 1]})
+
+
+@pytest.mark.parametrize(("region", "bad"), [([[1, 0, 1], [0, 0, 0]], 1), ([[0, 0, 0], [1, 0, 1]], 0)])
+def test_every_example_is_marked_somewhere(region: Any, bad: int) -> None:
+    with pytest.raises(InputError, match=f"nothing of example {bad} is marked"):
+        onnxsal.evaluate(**LINEAR, region={"x": region})
+
+
+def test_an_example_may_be_marked_in_any_of_its_inputs() -> None:
+    region = {"x": [[1, 0, 0], [0, 0, 0]], "y": [[0, 0], [0, 1]]}
+    inputs = {name: value[:2] for name, value in inputs_of("two_inputs").items()}
+    found = onnxsal.evaluate(
+        model("two_inputs"), inputs, target=0, verify=False, metrics=["relevance_mass"], region=region
+    )
+    assert np.isfinite(found.measurements["relevance_mass"].values).all()
+
+
+def test_a_call_without_a_batch_axis_is_one_example() -> None:
+    weight = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Reshape", ["x", "row"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["scores"]),
+        helper.make_node("Reshape", ["scores", "line"], ["y"]),
+    ]
+    constants = {"row": np.array([1, 20]), "line": np.array([3]), "weight": weight}
+    proto = tiny.model(nodes, [("x", tiny.FLOAT, [4, 5])], [("y", tiny.FLOAT, [3])], constants)
+    x = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
+    found = onnxsal.evaluate(proto, {"x": x}, method="input_x_gradient", target=1, region={"x": [0, 0, 1, 1, 0]})
+    assert set(found.skipped) == {"road"}
+    for measurement in found.measurements.values():
+        assert measurement.values.shape == (1,)
+    moments = (x * weight[:, 1].reshape(4, 5)).sum(0).clip(0)
+    mass = found.measurements["relevance_mass"].values[0]
+    assert mass == pytest.approx(moments[2:4].sum() / moments.sum(), rel=1e-5)
 
 
 def test_one_target_at_a_time() -> None:
