@@ -112,3 +112,45 @@ def test_a_complete_method_shares_out_a_linear_score_exactly(method: str) -> Non
     x = np.random.default_rng(2).normal(size=(3, 5))
     result = onnxsal.explain(proto, {"x": x}, method=method, target=TARGETS, verify=False)
     np.testing.assert_allclose(result.values["x"], x * weight[:, TARGETS].T, rtol=1e-9, atol=1e-12)
+
+
+ON_TABLES = [method for method in ON_NETWORKS if (method, "mlp") in CASES]
+SPREADING = {
+    "hsic": "measures a dependence on random masks, which chance gives to any column",
+    "lime": "fits a regression to random samples",
+    "lrp": "spreads relevance evenly over what enters the first layer",
+    "rise": "gives each column the mean score of the masks that show it",
+}
+"""Methods that give an ignored column something, and why."""
+
+
+@pytest.mark.parametrize("method", [m for m in ON_TABLES if m not in SPREADING])
+def test_columns_that_the_score_ignores_get_nothing(method: str) -> None:
+    first = np.random.default_rng(3).normal(size=(6, 4))
+    first[4:] = 0
+    nodes = [
+        helper.make_node("MatMul", ["x", "first"], ["z"]),
+        helper.make_node("Relu", ["z"], ["hidden"]),
+        helper.make_node("MatMul", ["hidden", "second"], ["y"]),
+    ]
+    constants = {"first": first, "second": np.random.default_rng(4).normal(size=(4, 3))}
+    proto = tiny.model(nodes, [("x", tiny.DOUBLE, ["N", 6])], [("y", tiny.DOUBLE, ["N", 3])], constants)
+    x = np.random.default_rng(5).normal(size=(3, 6))
+    found = onnxsal.explain(proto, {"x": x}, method=method, target=TARGETS, verify=False, engine="torch").values["x"]
+    assert np.abs(found[:, :4]).max() > 1e-3
+    np.testing.assert_allclose(found[:, 4:], 0, atol=1e-9 * np.abs(found).max())
+
+
+@pytest.mark.parametrize("method", [m for m in ON_NETWORKS if (m, "cnn") in CASES])
+def test_a_model_in_single_precision_is_answered_in_single_precision(method: str) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "weight", "bias"], ["maps"]),
+        helper.make_node("Relu", ["maps"], ["active"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["y"]),
+    ]
+    random = np.random.default_rng(6)
+    constants = {"weight": random.random((3, 1, 3, 3), np.float32), "bias": random.random(3, np.float32)}
+    proto = tiny.model(nodes, [("x", tiny.FLOAT, ["N", 1, 9, 9])], [("y", tiny.FLOAT, ["N", 3, 1, 1])], constants)
+    result = onnxsal.explain(proto, {"x": random.random((2, 1, 9, 9), np.float32)}, method=method, target=(1, 0, 0))
+    assert result.values["x"].dtype == np.float32
+    assert np.abs(result.values["x"]).max() > 0
