@@ -67,14 +67,41 @@ class OutputParity:
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """What a tensor's numbers are like; the figures are of the finite ones."""
+
+    shape: tuple[int, ...]
+    least: float
+    mean: float
+    largest: float
+    not_finite: int
+
+    def __str__(self) -> str:
+        wild = f", {self.not_finite} not finite" if self.not_finite else ""
+        return f"{list(self.shape)} from {self.least:.4g} to {self.largest:.4g}, mean {self.mean:.4g}{wild}"
+
+
+def statistics(value: Any) -> Statistics | None:
+    """Return what a tensor's numbers are like; None for values that are no tensors of numbers."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiubV":
+        return None
+    numbers = value.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    least, mean, largest = (finite.min(), finite.mean(), finite.max()) if finite.size else (0.0, 0.0, 0.0)
+    return Statistics(value.shape, float(least), float(mean), float(largest), numbers.size - finite.size)
+
+
+@dataclass(frozen=True)
 class Divergence:
-    """The first node whose inputs agree with ONNX Runtime and whose output does not."""
+    """The first node whose inputs agree with ONNX Runtime and whose output does not, and both outputs' numbers."""
 
     node: str
     op_type: str
     value: str
     max_abs: float
     max_rel: float
+    ours: Statistics | None = None
+    theirs: Statistics | None = None
 
     def __str__(self) -> str:
         return f"node {self.node!r} ({self.op_type}): {self.value!r} differs by {self.max_rel:.3g} of its scale"
@@ -346,7 +373,8 @@ def first_divergence(
             max_abs, scale = distance(ours[value], theirs[value])
             rel = max_abs / scale if scale else max_abs
             if rel > tolerance and not wrong.intersection(node.inputs):
-                return Divergence(node.name, node.op_type, value, max_abs, rel)
+                both = statistics(ours[value]), statistics(theirs[value])
+                return Divergence(node.name, node.op_type, value, max_abs, rel, *both)
             if rel > tolerance:
                 wrong.add(value)
     return None

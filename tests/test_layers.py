@@ -28,7 +28,7 @@ FLOORS = [
         "measurements",
     },
     {"engines", "engine", "rebatching", "score", "subject", "baseline", "features", "options"},
-    {"parity", "compiler", "inspection", "landmarks", "diagnosis"},
+    {"parity", "compiler", "inspection", "landmarks", "excerpt", "diagnosis"},
     {"pipeline"},
     {"evaluation"},
     {"cli"},

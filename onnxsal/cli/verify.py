@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 @option("--set-input", "settings", type=Pair(), multiple=True, metavar="KEY=VALUE", help="A setting of the reader.")
 @reading_options
 @option("--seed", type=int, default=0, show_default=True, help="Seeds the input that is drawn where none is given.")
+@click.option(
+    "--export-node",
+    metavar="OUT.onnx",
+    help="Write the first node that differs as a model of its own, and what it is fed as OUT.npz.",
+)
 @library_option
 @json_option
 @config_option({"set-input": "set-input"})
@@ -60,13 +65,12 @@ def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) 
     device = choose_device(given["device"])
     opened = model_of(model)
     messages.detail(f"read {opened.name}")
-    feeds = _feeds(ctx, opened, files, given) if files else None
+    feeds = _feeds(ctx, opened, files, given) if files else parity.draw(opened, given["seed"])
     found = parity.verify(
         opened,
         feeds,
         device=device,
         tolerance=given["tolerance"],
-        seed=given["seed"],
         quantized=given["quantized"],
         precision=given["precision"],
     )
@@ -75,6 +79,8 @@ def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) 
         click.echo(json.dumps({"model": opened.name, "sha256": opened.sha256, "device": device, **_plain(found.meta)}))
     else:
         _show(found)
+    if given["export_node"]:
+        _export(messages, opened, feeds, found, given["export_node"])
     _require(found, opened.name, parity.remedy(opened, given["quantized"], given["precision"]))
 
 
@@ -112,6 +118,31 @@ def _show(found: Parity) -> None:
     _tables.put(f"{verdict} (accepted: {found.tolerance:g} of an output's scale)")
     if found.first:
         _tables.put(f"the first to differ is {found.first}")
+        _tables.put(f"  imported      {found.first.ours}")
+        _tables.put(f"  ONNX Runtime  {found.first.theirs}")
+
+
+def _export(messages: Messages, model: Model, feeds: Any, found: Parity, path: str) -> None:
+    """Write the first node that differs, and its inputs, beside each other."""
+    import io
+    from pathlib import Path
+
+    import numpy as np
+
+    from onnxsal.excerpt import excerpt
+    from onnxsal.results import write_whole
+
+    if found.first is None:
+        messages.say("no node differs: nothing is exported")
+        return
+    inputs: dict[str, Any]
+    proto, inputs = excerpt(model, feeds, found.first.node)
+    stream = io.BytesIO()
+    np.savez(stream, **inputs)
+    beside = Path(path).with_suffix(".npz")
+    for target, data in ((Path(path), proto.SerializeToString()), (beside, stream.getvalue())):
+        messages.say(f"wrote {write_whole(target, data)}")
+    messages.say(f"try it: onnxsal verify {path} {beside}")
 
 
 def _require(found: Parity, where: str, remedy: str) -> None:

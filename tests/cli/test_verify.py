@@ -68,3 +68,25 @@ def test_a_tolerance_of_the_file_holds(run, folder):
 
 def test_an_input_that_does_not_fit_is_four(run):
     assert run("verify", "model.onnx", "-i", "z=one.npy").exit_code == 4
+
+
+@pytest.mark.usefixtures("wrong_tanh")
+def test_the_node_that_differs_is_a_model_of_its_own(run, folder):
+    result = run("verify", "wrong.onnx", "one.npy", "--export-node", "node.onnx")
+    assert result.exit_code == 6
+    assert "  imported      [1, 4] from" in result.stdout
+    assert "  ONNX Runtime  [1, 4] from" in result.stdout
+    alone = onnx.load(folder / "node.onnx")
+    assert [node.name for node in alone.graph.node] == ["second"]
+    again = run("verify", "node.onnx", "node.npz", "--json")
+    assert again.exit_code == 6
+    found = json.loads(again.stdout)
+    assert found["first"]["node"] == "second"
+    assert found["first"]["theirs"]["largest"] <= 1 < found["first"]["ours"]["largest"]
+
+
+def test_where_nothing_differs_nothing_is_exported(run, folder):
+    result = run("verify", "model.onnx", "x.npy", "--export-node", "node.onnx")
+    assert result.exit_code == 0
+    assert "nothing is exported" in result.stderr
+    assert not (folder / "node.onnx").exists()
