@@ -52,6 +52,7 @@ def explain(
     inputs: Sequence[str] | None = None,
     layer: str | Sequence[str] | None = None,
     neuron: str | None = None,
+    keep: Sequence[int] = (),
     verify: bool = True,
     tolerance: float | None = None,
     allow_nan: bool = False,
@@ -79,6 +80,8 @@ def explain(
         neuron: A number inside the graph to explain in place of an output: ``"conv1[3,5,5]"``, ``"relu[2].mean()"``.
         verify: Whether to compare the import with ONNX Runtime first.
         tolerance: The largest accepted distance from ONNX Runtime, as a part of an output's scale.
+        keep: Ids of tokens that stay as they are and get nothing: the tokenizer's own, such as [CLS]. Padding is known
+            by the mask beside it.
         allow_nan: Whether inputs may hold NaN and infinities, for models that are meant to take them.
         pre_softmax: Whether to explain the numbers before an output's final softmax in its place.
         quantized: How a quantised model is read: ``ste`` computes what is deployed, gradients going straight through
@@ -109,6 +112,7 @@ def explain(
         inputs,
         [layer] if isinstance(layer, str) else layer,
         neuron,
+        keep,
         verify=verify,
         tolerance=tolerance,
         allow_nan=allow_nan,
@@ -220,7 +224,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     running = open_engine(model, method, need, request.engine, request.device, readings_of(request))
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, arrays, running.device, request)
-    subject = subject.entered(model, running.engine.module, tensors) if subject.entrances else subject
+    subject = subject.entered(model, running.engine, tensors, request.keep) if subject.entrances else subject
     first = _FirstRun(model, running, None if subject.values else method, tensors, explained)
     target, answers = _answers(model, request, first)
     if need == "gradient":
@@ -539,6 +543,9 @@ def _reading_notes(plan: Plan) -> Iterator[str]:
 def _notes(plan: Plan, score: BoundScore, number: Tensor, values: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Yield what somebody who relies on the figures has to know."""
     kind = "value" if plan.subject.layers else "input"
+    for name, held in plan.subject.held.items():
+        count = f"{int(held.sum())} of {held.numel()}"
+        yield f"{count} ids of input {name!r} stay as they are (padding, kept tokens) and get 0"
     broken = [f"{_bad(v)} of {v.size} attributions of {kind} {n!r} are" for n, v in values.items() if _bad(v)]
     broken += [] if torch.isfinite(number).all() else ["the score is"]
     if broken:

@@ -26,51 +26,54 @@ class Subject:
     Args:
         inputs: The inputs that are explained, or that stand for the call where named values are.
         layers: Named values that are explained in their place; none: the inputs themselves.
-        entrances: For each input without a gradient, the values it becomes, at which it is explained.
+        entrances: For each input without a gradient, the values it becomes.
+        inside: Whether such inputs are explained at those values; a method that only calls the score varies ids.
         addresses: For each element of such a value, the element of the input that it was made of.
-        padding: For each input of ids, where it is filled up, which is explained as nothing.
+        held: For each input of ids, the places that stay as they are, padding and kept tokens: they get nothing.
     """
 
     inputs: tuple[str, ...]
     layers: tuple[str, ...] = ()
     entrances: Mapping[str, tuple[Entrance, ...]] = field(default_factory=dict)
+    inside: bool = True
     addresses: Feeds = field(default_factory=dict)
-    padding: Feeds = field(default_factory=dict)
+    held: Feeds = field(default_factory=dict)
 
     @property
     def values(self) -> tuple[str, ...]:
         """The values inside the graph that methods see, inputs among them where others are; none: the inputs."""
-        if not self.entrances:
+        if not self.entrances or not self.inside:
             return self.layers
         entered = [e.value for name in self.inputs for e in self.entrances.get(name, ())]
         return (*(name for name in self.inputs if name not in self.entrances), *entered)
 
-    def entered(self, model: Model, module: Any, feeds: Feeds) -> Subject:
-        """Return the subject with the places of its ids in a call looked up."""
-        if not self.entrances:
-            return self
-        addresses = {
-            value: places
-            for name, entrances in self.entrances.items()
-            for value, places in addresses_of(module, feeds, name, [e.value for e in entrances]).items()
-        }
+    def entered(self, model: Model, engine: Any, feeds: Feeds, kept: Sequence[int]) -> Subject:
+        """Return the subject with the places of its ids in a call looked up.
+
+        Args:
+            model: The model.
+            engine: Runs it.
+            feeds: The call.
+            kept: The ids of tokens that stay as they are.
+        """
         beside = [port.name for port in model.inputs if port.name not in self.inputs and not _is_looked_up(model, port)]
-        padding = {name: _padding(feeds[name], {other: feeds[other] for other in beside}) for name in self.entrances}
-        return replace(
-            self, addresses=addresses, padding={name: there for name, there in padding.items() if there is not None}
-        )
+        others = {name: feeds[name] for name in beside if name in feeds}
+        held = {name: _held(feeds[name], others, kept) for name in self.entrances}
+        addresses: Feeds = {}
+        for name, entrances in self.entrances.items() if self.inside else ():
+            addresses |= addresses_of(engine.module, feeds, name, [entrance.value for entrance in entrances])
+        return replace(self, addresses=addresses, held={name: there for name, there in held.items() if there.any()})
 
     def score(self, score: BoundScore) -> BoundScore:
-        """Return a score of the inputs as one of what is explained; filled-up places cannot be varied."""
+        """Return a score of the inputs as one of what is explained; held places cannot be varied."""
         if not self.values:
-            return score
-        inner = score.at(*self.values)
+            return _holding(score, self.held)
         held = {
             entrance.value: there.flatten()[self.addresses[entrance.value]]
-            for name, there in self.padding.items()
+            for name, there in self.held.items()
             for entrance in self.entrances[name]
         }
-        return inner.holding({name: there if inner.stacked else there[None] for name, there in held.items()})
+        return _holding(score.at(*self.values), held)
 
     def placed(self, score: BoundScore, rows: Feeds) -> Feeds:
         """Return what other inputs are where the explanation looks."""
@@ -83,11 +86,15 @@ class Subject:
         return {name: self._of_input(name, values, feeds[name]) for name in self.inputs}
 
     def _of_input(self, name: str, values: Feeds, like: Tensor) -> Tensor:
-        if name not in self.entrances:
-            return values[name]
+        if name not in self.entrances or not self.inside:
+            return values[name].masked_fill(self.held[name], 0) if name in self.held else values[name]
         parts = [folded(values[e.value], self.addresses[e.value], like) for e in self.entrances[name]]
         total = torch.stack(parts).sum(0)
-        return total.masked_fill(self.padding[name], 0) if name in self.padding else total
+        return total.masked_fill(self.held[name], 0) if name in self.held else total
+
+
+def _holding(score: BoundScore, held: Feeds) -> BoundScore:
+    return score.holding({n: there if score.stacked else there[None] for n, there in held.items()}) if held else score
 
 
 def subject_of(model: Model, method: Method, need: Need, request: Request) -> Subject:
@@ -110,12 +117,10 @@ def subject_of(model: Model, method: Method, need: Need, request: Request) -> Su
             )
         layers = tuple(value_in(model.graph, name) for name in request.layer)
         return Subject(_chosen(model, need if method.through else "score", None, {}), layers)
-    if need == "score":
-        return Subject(_chosen(model, need, request.inputs, {}))
     entrances = {port.name: entrances_of(model.graph, port.name) for port in model.inputs if port.is_number}
     found = {name: ways for name, ways in entrances.items() if ways}
     inputs = _chosen(model, need, request.inputs, found)
-    return Subject(inputs, entrances={name: found[name] for name in inputs if name in found})
+    return Subject(inputs, entrances={n: found[n] for n in inputs if n in found}, inside=need != "score")
 
 
 def _chosen(
@@ -157,6 +162,13 @@ def _telling(entrances: Mapping[str, tuple[Entrance, ...]]) -> list[str]:
 
 def _is_looked_up(model: Model, port: Port) -> bool:
     return any(e.kind != "number" for e in entrances_of(model.graph, port.name)) if port.is_number else False
+
+
+def _held(ids: Tensor, others: Mapping[str, Any], kept: Sequence[int]) -> Tensor:
+    """Return where ids stay as they are: where they are filled up, and where a token is kept."""
+    held = torch.isin(ids, torch.tensor(list(kept), device=ids.device, dtype=ids.dtype))
+    padding = _padding(ids, others)
+    return held if padding is None else held | padding
 
 
 def _padding(ids: Tensor, others: Mapping[str, Any]) -> Tensor | None:

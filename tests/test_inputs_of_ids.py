@@ -286,4 +286,24 @@ def test_ids_that_are_lost_sight_of_are_refused_with_a_way_out() -> None:
 def test_tokens_are_drawn_and_told() -> None:
     a = explained(model(LOOKUP), IDS[:1])
     assert b"ids[0] = 3" in onnxsal.render(a, "text")
+    many = model(LOOKUP, constants={"table": np.ones((30_000, 4), np.float32)})
+    assert b"ids[1] = 29876" in onnxsal.render(explained(many, np.array([[1, 29876]])), "text")
     assert onnxsal.render(a, "png", dpi=30)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "saliency", "feature_ablation", "occlusion", "kernel_shap"])
+def test_tokens_that_are_kept_get_nothing(method: str) -> None:
+    ids = np.array([[6, 1, 3, 5], [6, 2, 2, 5]])
+    a = explained(model(LOOKUP), ids, method, keep=[6, 5])
+    assert (a.values["ids"] != 0).tolist() == [[False, True, True, False]] * 2
+    assert any("4 of 8 ids" in note for note in a.provenance.notes)
+    if method != "saliency":
+        base = 0 if method == "integrated_gradients" else WORTH[0, 1]
+        np.testing.assert_allclose(a.values["ids"][:, 1:3], worth(ids)[:, 1:3] - base, rtol=1e-3)
+
+
+def test_black_boxes_vary_ids_and_no_masks() -> None:
+    ids, mask = np.array([[3, 1, 0, 0]]), np.array([[1, 1, 0, 0]])
+    a = explained(masked(), ids, "feature_ablation", feeds={"mask": mask})
+    assert a.provenance.engine == "onnxruntime"
+    np.testing.assert_allclose(a.values["ids"], (worth(ids) - WORTH[0, 1]) * mask, rtol=1e-4, atol=1e-6)

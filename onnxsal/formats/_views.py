@@ -14,6 +14,8 @@ Kind = Literal["image", "map", "signal", "features"]
 
 FEW_CHANNELS = 12
 """A signal has no more; more rows are a map (a spectrogram, embeddings)."""
+MANY_DIGITS = 1e7
+"""Whole numbers below are ids, and shown to the last digit."""
 MANY_FEATURES = 100
 """Longer rows are a signal: nobody reads that many bars."""
 
@@ -136,7 +138,9 @@ def feature_label(shown: View, index: int, names: Sequence[str]) -> str:
     if shown.inputs is None:
         return name
     value = shown.inputs[index]
-    return f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+    if isinstance(value, float):
+        return f"{name} = {value:.0f}" if value.is_integer() and abs(value) < MANY_DIGITS else f"{name} = {value:.4g}"
+    return f"{name} = {value}"
 
 
 def short(name: str, length: int) -> str:

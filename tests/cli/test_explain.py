@@ -48,6 +48,24 @@ def test_inputs_can_be_named(run):
     assert facts(run, "-i", "x=one.npy", "-t", "0")["score"] == [3.0]
 
 
+def test_a_layer_and_a_neuron_are_named_as_in_the_file(run):
+    inside = facts(run, "one.npy", "-m", "input_x_gradient", "--layer", "classify", "-t", "0")
+    assert (inside["layer"], inside["neuron"], inside["score"]) == (["logits"], None, [3.0])
+    neuron = facts(run, "one.npy", "--neuron", "classify[2]")
+    assert (neuron["layer"], neuron["neuron"]) == (None, "classify[2]")
+    assert run("explain", "model.onnx", "one.npy", "--layer", "clasify").exit_code == 2
+
+
+def test_tokens_are_kept_by_their_ids(run, folder):
+    from tests.test_inputs_of_ids import LOOKUP, model
+
+    (folder / "words.onnx").write_bytes(model(LOOKUP).source)
+    np.save(folder / "ids.npy", np.array([[6, 1, 5]]))
+    kept = ("--keep-token", "6", "--keep-token", "5", "-t", "0", "-o", "why.npz")
+    assert run("explain", "words.onnx", "ids.npy", *kept).exit_code == 0
+    assert (np.load(folder / "why.npz")["ids"] != 0).tolist() == [[False, True, False]]
+
+
 def test_an_archive_feeds_by_name(run, folder):
     np.savez(folder / "x.npz", x=np.ones((1, 4), np.float32))
     assert facts(run, "x.npz", "-t", "1")["score"] == [2.0]
