@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+import torch
+from onnx import TensorProto, helper, numpy_helper
 
 import onnxsal
 from onnxsal.importer.weights import layers_before, shuffled
@@ -63,6 +64,31 @@ def test_every_kind_of_network_has_layers_and_runs_without_what_it_learnt(kind: 
     assert after.isfinite().all()
     assert (after - before).abs().max() > 0.01
     assert (network.torch()(*inputs)[0] == before).all()
+
+
+def test_weights_within_sub_graphs_are_one_layer_and_shuffled_there() -> None:
+    """One branch holds a weight of its own, the other takes one from outside."""
+    inside, outside = (np.random.default_rng(seed).normal(size=(3, 2)).astype(np.float32) for seed in (0, 1))
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node("MatMul", ["x", weight], [f"{name}_y"])],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{name}_y", tiny.FLOAT, None)],
+            [numpy_helper.from_array(inside, "inside")] if weight == "inside" else [],
+        )
+        for name, weight in (("then", "inside"), ("else", "outside"))
+    }
+    ports = [("x", tiny.FLOAT, ["N", 3]), ("which", TensorProto.BOOL, [])], [("y", tiny.FLOAT, ["N", 2])]
+    proto = tiny.model([helper.make_node("If", ["which"], ["y"], **branches)], *ports, {"outside": outside})
+    network = onnxsal.load(proto)
+    ((one, other),) = layers_before(network.graph, "y")
+    random = network.with_graph(shuffled(network.graph, [one, other], 0))
+    for which, weight in ((True, inside), (False, outside)):
+        (found,) = random.torch()(torch.eye(3), torch.tensor(which))
+        assert sorted(found.flatten().tolist()) == sorted(weight.flatten().tolist())
+        assert (found.numpy() != weight).any()
+        np.testing.assert_array_equal(network.torch()(torch.eye(3), torch.tensor(which))[0], weight)
 
 
 def test_a_shuffle_keeps_the_numbers_and_depends_on_seed_and_name() -> None:
