@@ -138,7 +138,7 @@ def _export(messages: Messages, model: Model, feeds: Any, found: Parity, path: s
     inputs: dict[str, Any]
     proto, inputs = excerpt(model, feeds, found.first.node)
     stream = io.BytesIO()
-    np.savez(stream, **inputs)
+    np.savez(stream, allow_pickle=True, **inputs)
     beside = Path(path).with_suffix(".npz")
     for target, data in ((Path(path), proto.SerializeToString()), (beside, stream.getvalue())):
         messages.say(f"wrote {write_whole(target, data)}")

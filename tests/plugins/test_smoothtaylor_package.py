@@ -15,9 +15,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """Install the package into a folder of its own, so that the tests' environment stays as it is."""
-    folder = tmp_path_factory.mktemp("installed")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), str(PACKAGE)]
+    return installed_package(PACKAGE, tmp_path_factory.mktemp("installed"))
+
+
+def installed_package(package, folder):
+    """Install a package into a folder of its own, so that the tests' environment stays as it is."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), str(package)]
     subprocess.run(pip, check=True, capture_output=True)
     path = os.pathsep.join(filter(None, [str(folder), str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ONNXSAL_")}
