@@ -19,7 +19,6 @@ from onnxsal.compiler.trace import Trace, origin, root
 from onnxsal.errors import CompileFault
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.values import to_host
-from onnxsal.types import Port
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,13 @@ Item: TypeAlias = "fx.Node | Kept"
 """Something to write: a traced call, or an original node."""
 
 
-def assemble(graph: Graph, trace: Trace, opset: int, method: str) -> onnx.GraphProto:
-    """Return the graph that gives the model's outputs and the attributions.
+def assemble(graph: Graph, trace: Trace, opset: int, method: str, suffix: str) -> onnx.GraphProto:
+    """Return the graph that gives the model's outputs and what was traced, each as ``<input name><suffix>``.
 
     Raises:
         CompileFault: a traced operator cannot be written as ONNX.
     """
-    return _Assembly(graph, trace, opset, method).graph()
+    return _Assembly(graph, trace, opset, method).graph(suffix)
 
 
 class _Assembly:
@@ -64,18 +63,20 @@ class _Assembly:
         self.originals = self._originals()
         self.values: dict[Item, Any] = {}
 
-    def graph(self) -> onnx.GraphProto:
+    def graph(self, suffix: str) -> onnx.GraphProto:
         """Write everything that the outputs need."""
-        for name, node in self.trace.inputs.items():
-            self.values[node] = Value(name, node.meta["val"].dtype, tuple(node.meta["val"].shape))
+        labels = {name: self.builder.fresh(f"{name}{suffix}") for name in self.trace.results}
+        for port, node in self.trace.inputs.items():
+            self.values[node] = Value(port.name, node.meta["val"].dtype, tuple(node.meta["val"].shape))
         items = [item for port in self.source.outputs if (item := self._original(0, port.name)) is not None]
-        for item in _in_order([*items, *map(root, self.trace.attributions.values())], self._needs):
+        for item in _in_order([*items, *map(root, self.trace.results.values())], self._needs):
             self._write(item)
         for port in self.source.outputs:
             self._name_output(self._read(0, port.name), port.name)
         outputs = [port_proto(port) for port in self.source.outputs]
-        for name, node in self.trace.attributions.items():
-            outputs.append(self._attribution(name, self.values[root(node)]))
+        for port in (p for p in self.source.inputs if p.name in self.trace.results):
+            self._name_output(self.values[root(self.trace.results[port.name])], labels[port.name])
+            outputs.append(port_proto(port, labels[port.name]))
         return self._pruned(outputs)
 
     # which item makes what
@@ -202,12 +203,6 @@ class _Assembly:
         if value.name != name:
             self.builder.add(helper.make_node("Identity", [value.name], [name], f"{name}_output"))
 
-    def _attribution(self, name: str, value: Value) -> onnx.ValueInfoProto:
-        port = next(port for port in self.source.inputs if port.name == name)
-        label = self.builder.fresh(f"{name}_attribution")
-        self._name_output(value, label)
-        return port_proto(Port(label, port.dtype, port.shape))
-
     def _pruned(self, outputs: Sequence[onnx.ValueInfoProto]) -> onnx.GraphProto:
         """Return the graph without nodes and constants that nobody reads."""
         wanted = {output.name for output in outputs}
@@ -216,12 +211,7 @@ class _Assembly:
             if wanted.intersection(node.output):
                 kept.append(node)
                 wanted.update(_inputs(node))
-        inputs = [port_proto(port) for port in self.source.inputs]
-        inputs += [
-            helper.make_tensor_value_info(name, ELEMENTS[node.meta["val"].dtype], _dims(node.meta["val"], self.source))
-            for name, node in self.trace.inputs.items()
-            if name not in {port.name for port in self.source.inputs}
-        ]
+        inputs = [port_proto(port) for port in self.trace.inputs]
         name = self.source.name or "explained"
         return helper.make_graph(kept[::-1], name, inputs, list(outputs), self.builder.initializers(wanted))
 
@@ -320,8 +310,3 @@ def _inputs(node: onnx.NodeProto) -> Iterable[str]:
             for inner in graph.node:
                 yield from _inputs(inner)
             yield from (output.name for output in graph.output)
-
-
-def _dims(value: Tensor, graph: Graph) -> list[Any]:
-    batch = next((port.shape[0] for port in graph.inputs if port.shape), None)
-    return [dim if isinstance(dim, int) else batch for dim in value.shape]

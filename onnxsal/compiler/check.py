@@ -10,8 +10,8 @@ import onnx
 import torch
 
 from onnxsal.compiler.examples import open_rows, with_rows
+from onnxsal.compiler.subject import Subject
 from onnxsal.compiler.target import TARGET_INPUT
-from onnxsal.compiler.trace import Subject, run
 from onnxsal.engines.torch import TorchEngine
 from onnxsal.errors import CompileFault, ParityError
 from onnxsal.importer.values import as_tensor, to_host
@@ -59,7 +59,7 @@ def check(
 
 def _attributions(subject: Subject, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return what the torch engine says, computed as it is traced."""
-    found = run(subject, TorchEngine(subject.model, "cpu"), {n: as_tensor(a) for n, a in arrays.items()})
+    found = subject.run(TorchEngine(subject.model, "cpu"), {n: as_tensor(a) for n, a in arrays.items()})
     return {name: to_host(tensor) for name, tensor in found.items()}
 
 

@@ -19,8 +19,9 @@ from onnxsal.batching import batched_inputs, counts_examples
 from onnxsal.compiler.assemble import assemble
 from onnxsal.compiler.check import check
 from onnxsal.compiler.examples import TRACED_ROWS, examples_for, open_rows, with_rows
-from onnxsal.compiler.target import GraphTarget, graph_target
-from onnxsal.compiler.trace import Subject, Trace, trace
+from onnxsal.compiler.subject import Subject
+from onnxsal.compiler.target import TARGET_INPUT, GraphTarget, graph_target
+from onnxsal.compiler.trace import Trace, trace
 from onnxsal.engines.torch import TorchEngine
 from onnxsal.errors import InputError, OutputError, UsageError, nearest
 from onnxsal.importer.values import as_tensor
@@ -126,8 +127,8 @@ def compile(
     arrays = examples_for(model, feeds)
     subject = replace(_subject(model, choice, explained, arrays, target, target_input), seed=seed)
     arrays = _traced_feeds(model, subject, arrays)
-    found = trace(subject, {n: as_tensor(a) for n, a in arrays.items()}, _traced_target(subject, arrays))
-    proto = _proto(model, found, opset or max(model.opset.get("", 1), LOWEST_OPSET), method)
+    found = trace(model, subject.ports, _tensors(subject, arrays), subject.run)
+    proto = proto_of(model, found, opset, method, "_attribution")
     facts = _facts(subject, found)
     figures = check(model, proto, subject, arrays, tolerance=tolerance, settled=bool(found.fixed))
     facts["checked"] = figures
@@ -207,19 +208,22 @@ def _traced_feeds(model: Model, subject: Subject, arrays: Mapping[str, np.ndarra
     return with_rows(arrays, TRACED_ROWS, varying)
 
 
-def _traced_target(subject: Subject, arrays: Mapping[str, np.ndarray]) -> Tensor | None:
-    if not subject.target.is_fed:
-        return None
-    port = next(port for port in subject.model.outputs if port.name == subject.target.output)
-    examples = arrays[subject.explained[0]].shape[0] if subject.stacked else 1
-    axes = len(port.shape or (None, None)) - subject.stacked
-    return torch.zeros((examples,) if axes == 1 else (examples, axes), dtype=torch.int64)
+def _tensors(subject: Subject, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Return the traced inputs: the feeds, and some target where it comes in at run time."""
+    tensors = {name: as_tensor(array) for name, array in arrays.items()}
+    if subject.target.is_fed:
+        axes = subject.ports[-1].shape or ()
+        examples = tensors[subject.explained[0]].shape[0] if subject.stacked else 1
+        tensors[TARGET_INPUT] = torch.zeros((examples, *axes[1:]), dtype=torch.int64)
+    return tensors
 
 
-def _proto(model: Model, found: Trace, opset: int, method: str) -> onnx.ModelProto:
+def proto_of(model: Model, found: Trace, opset: int | None, method: str, suffix: str) -> onnx.ModelProto:
+    """Return a trace as an ONNX model."""
+    opset = opset or max(model.opset.get("", 1), LOWEST_OPSET)
     if opset < LOWEST_OPSET:
         raise UsageError(f"opset {opset} is too low", where="--opset", hint=f"{LOWEST_OPSET} is the lowest")
-    graph = assemble(model.graph, found, opset, method)
+    graph = assemble(model.graph, found, opset, method, suffix)
     domains = {node.domain for node in graph.node} - {""}
     imports = [
         helper.make_opsetid("", opset),

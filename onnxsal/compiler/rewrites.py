@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import SymFloat, SymInt, Tensor
 from torch._decomp.decompositions import grid_sampler_2d
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 MODES = ("bilinear", "nearest", "bicubic")
 PADDINGS = ("zeros", "border", "reflection")
 
 
 class Rewriting(TorchFunctionMode):
-    """Rewrites such calls while a method is traced, and lets seeded random numbers be drawn: they become constants."""
+    """Rewrites such calls while a method is traced, and computes at once what depends on no input.
+
+    Masks, orders and random numbers are then known numbers, which a method may look at; they become constants. Weights
+    are left alone: what is made of them is made in the graph, lest the file hold them twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free: dict[int, Tensor] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if kwargs.get("generator") is not None:
-            with disable_proxy_modes_tracing(), unset_fake_temporarily():
-                return func(*args, **kwargs)
-        return REWRITTEN.get(func, func)(*args, **kwargs)
+        leaves = tree_leaves((args, kwargs))
+        if any(isinstance(leaf, (SymInt, SymFloat)) or self._is_bound(leaf) for leaf in leaves):
+            return REWRITTEN.get(func, func)(*args, **kwargs)
+        with disable_proxy_modes_tracing(), unset_fake_temporarily():
+            result = func(*args, **kwargs)
+        self.free |= {id(leaf): leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)}
+        return result
+
+    def _is_bound(self, leaf: Any) -> bool:
+        """Say whether a tensor depends on an input or is a weight."""
+        return isinstance(leaf, Tensor) and id(leaf) not in self.free
 
 
 def grid_sample(

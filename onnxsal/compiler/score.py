@@ -97,6 +97,11 @@ class GraphScore(BoundScore):
             call = {n: v if n in self.fixed and n not in self.batched else v[0] for n, v in call.items()}
         return call, list(self.targets)
 
+    def _at_rest(self, gradients: Feeds, start: int, count: int) -> Feeds:  # noqa: ARG002
+        copies = count // self.examples
+        held = {n: self._copied(v, copies) if self.stacked else v[0] for n, v in self._held.items()}
+        return {name: gradients[name].masked_fill(where, 0) for name, where in held.items() if name in gradients}
+
     def _copied(self, value: Tensor, copies: int) -> Tensor:
         return value if copies == 1 else value.repeat(copies, *[1] * (value.ndim - 1))
 

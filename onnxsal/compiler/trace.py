@@ -22,13 +22,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from onnxsal.compiler.lower import lowerings
 from onnxsal.compiler.rewrites import Rewriting
-from onnxsal.compiler.score import GraphScore
-from onnxsal.compiler.target import TARGET_INPUT, GraphTarget
 from onnxsal.engines.torch import TorchEngine
 from onnxsal.errors import CompileFault, OnnxsalError
 from onnxsal.model import Model
-from onnxsal.options import Choice
-from onnxsal.types import Feeds
+from onnxsal.types import Feeds, Port
 
 ALIASES = frozenset(
     {
@@ -57,58 +54,43 @@ class Trace:
 
     Args:
         module: The graph of aten operators.
-        inputs: The graph's inputs by name: the model's, and those of the method.
-        attributions: What the method gives, by the name of the explained input.
+        inputs: The graph's inputs: the model's, and those of the method.
+        results: What the method gives, by name.
         runs: The runs of the model; the first is the one whose outputs the file gives.
         fixed: Dimensions the model declares open and the trace could not keep open, as text.
     """
 
     module: fx.GraphModule
-    inputs: dict[str, fx.Node]
-    attributions: dict[str, fx.Node]
+    inputs: dict[Port, fx.Node]
+    results: dict[str, fx.Node]
     runs: list[Run]
     fixed: list[str]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What is traced: a method with its options, bound to a model, its inputs and a target.
-
-    ``open_sizes`` says whether dimensions the model declares open stay open.
-    """
-
-    model: Model
-    choice: Choice
-    explained: tuple[str, ...]
-    target: GraphTarget
-    stacked: bool
-    batched: frozenset[str]
-    together: bool
-    seed: int = 0
-    open_sizes: bool = True
+Body = Callable[[TorchEngine, Feeds], Feeds]
+"""What is traced: from an engine and all inputs to what the graph gives; the model's own run comes first."""
 
 
-def trace(subject: Subject, feeds: Mapping[str, Tensor], fed_target: Tensor | None) -> Trace:
-    """Trace a method over examples of the inputs, whose shapes stand for all others.
+def trace(model: Model, ports: Sequence[Port], values: Mapping[str, Tensor], body: Body) -> Trace:
+    """Trace what a body does to a model over examples of the inputs, whose shapes stand for all others.
+
+    Args:
+        model: The model.
+        ports: The inputs: the model's, then those the body takes beside them; open dimensions stay open.
+        values: Examples of them.
+        body: What is traced.
 
     Raises:
-        CompileFault: the method or the model does something that depends on values.
+        CompileFault: the body or the model does something that depends on values.
     """
-    shapes = ShapeEnv(duck_shape=False)
-    mode = FakeTensorMode(shape_env=shapes, allow_non_fake_inputs=True)
-    engine = _RecordingEngine(subject.model)
-    fakes = {
-        port.name: _fake(mode, feeds[port.name], port.shape if subject.open_sizes else None)
-        for port in subject.model.inputs
-    }
-    if fed_target is not None:
-        fakes[TARGET_INPUT] = _fake(mode, fed_target, (None, *fed_target.shape[1:]) if subject.open_sizes else None)
-    names = list(fakes)
+    mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
+    engine = _RecordingEngine(model)
+    fakes = {port.name: _fake(mode, values[port.name], port.shape) for port in ports}
     layout: list[Any] = []
 
     def work(*tensors: Tensor) -> list[Tensor]:
         engine.runs.clear()
-        found = run(subject, engine, dict(zip(names, tensors, strict=True)))
+        found = body(engine, dict(zip(fakes, tensors, strict=True)))
         layout[:] = [list(found), [(list(run.feeds), list(run.values)) for run in engine.runs]]
         return [*found.values(), *(v for run in engine.runs for v in (*run.feeds.values(), *run.values.values()))]
 
@@ -125,29 +107,7 @@ def trace(subject: Subject, feeds: Mapping[str, Tensor], fed_target: Tensor | No
             where=str(engine.node) if engine.node is not None else "method",
             hint="a graph can only hold what does not depend on the values it is fed",
         ) from error
-    return _sorted(module, names, layout, _settled(subject, fakes) if subject.open_sizes else [])
-
-
-def run(subject: Subject, engine: TorchEngine, tensors: Feeds) -> Feeds:
-    """Run the method once; the model's own outputs come first, from a run of their own."""
-    fed = tensors.pop(TARGET_INPUT, None) if subject.target.is_fed else None
-    with torch.no_grad():
-        outputs = engine.run(tensors)
-        places = subject.target.places(outputs, fed, stacked=subject.stacked)
-    score = GraphScore(
-        engine,
-        tensors,
-        subject.explained,
-        subject.target,
-        places,
-        stacked=subject.stacked,
-        batched=subject.batched,
-        together=subject.together,
-        seed=subject.seed,
-    )
-    found = subject.choice.method.explain(score, score.feeds, **subject.choice.arguments(score, score.feeds))
-    values = {name: found[name] if subject.stacked else found[name][0] for name in subject.explained}
-    return {name: value.detach().expand_as(tensors[name]) for name, value in values.items()}
+    return _sorted(module, ports, layout, _settled(ports, fakes))
 
 
 def _fake(mode: FakeTensorMode, value: Tensor, shape: Sequence[Any] | None) -> FakeTensor:
@@ -188,11 +148,11 @@ def _marked(run_node: Callable[[fx.Node], Any], n: fx.Node) -> Any:
     return result
 
 
-def _settled(subject: Subject, fakes: Mapping[str, Tensor]) -> list[str]:
+def _settled(ports: Sequence[Port], fakes: Mapping[str, Tensor]) -> list[str]:
     """Return the dimensions that were declared open and have become numbers."""
     return [
         f"{port.name}[{axis}] = {int(fakes[port.name].shape[axis])}"
-        for port in subject.model.inputs
+        for port in ports
         for axis, dim in enumerate(port.shape or ())
         if not isinstance(dim, int) and _is_settled(fakes[port.name].shape[axis])
     ]
@@ -209,16 +169,17 @@ def _decompositions() -> dict[Any, Any]:
     return {operator: function for operator, function in table.items() if str(operator) not in known}
 
 
-def _sorted(module: fx.GraphModule, names: list[str], layout: list[Any], fixed: list[str]) -> Trace:
+def _sorted(module: fx.GraphModule, ports: Sequence[Port], layout: list[Any], fixed: list[str]) -> Trace:
     """Take the traced graph's outputs apart."""
     graph = module.graph
     placeholders = [node for node in graph.nodes if node.op == "placeholder"]
     (outputs,) = next(node for node in graph.nodes if node.op == "output").args
     left = iter(outputs)  # type: ignore[arg-type]
-    explained, runs = layout
-    attributions = {name: next(left) for name in explained}
+    given, runs = layout
+    results = {name: next(left) for name in given}
     found = [Run({n: next(left) for n in feeds}, {n: next(left) for n in values}) for feeds, values in runs]
-    return Trace(module, dict(zip(names, placeholders, strict=True)), attributions, _merged(found), fixed)
+    inputs = dict(zip(ports, placeholders, strict=True))
+    return Trace(module, inputs, results, _merged(found), fixed)
 
 
 def _merged(runs: list[Run]) -> list[Run]:

@@ -160,3 +160,21 @@ def sort(g: Builder, x: Value, dim: int = -1, descending: bool = False) -> tuple
 def sort_stable(g: Builder, x: Value, *, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
     """TopK takes the lower of equal elements' places first, so that it is stable in both directions."""
     return sort(g, x, dim, descending)
+
+
+@lower("aten.searchsorted.Tensor")
+def searchsorted(
+    g: Builder,
+    boundaries: Value,
+    x: Value,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: Any = None,
+    sorter: Any = None,
+) -> Value:
+    """Count the boundaries that lie before each element."""
+    op_type = "LessOrEqual" if right or side == "right" else "Less"
+    column, row = g.Unsqueeze(x, [x.rank]), g.Unsqueeze(boundaries, [boundaries.rank - 1])
+    before = Value(g.op(op_type, row, column).name, torch.bool)
+    return g.ReduceSum(g.cast(before, g.result.dtype), [x.rank], keepdims=0)
