@@ -129,7 +129,7 @@ def _fitted(labels: Any, value: Tensor, name: str) -> Tensor:
         )
     for candidate in (tensor, tensor.unsqueeze(-1)):  # of a picture whose colours come last, they may be left out
         axes = candidate.reshape((1,) * (value.ndim - candidate.ndim) + candidate.shape)
-        if axes.ndim == value.ndim and all(s in {1, v} for s, v in zip(axes.shape, value.shape, strict=True)):
+        if axes.ndim == value.ndim and all(s in (1, v) for s, v in zip(axes.shape, value.shape, strict=True)):
             return axes.to(value.device, torch.int64)
     raise InputError(
         f"labels of shape {list(tensor.shape)} do not fit input {name!r} of shape {list(value.shape)}",

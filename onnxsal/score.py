@@ -319,7 +319,8 @@ class BoundScore:
         """Do the work for some rows; where more follow, find out first how many bytes a row computes."""
         rows = _rows(feeds, start, size)
         settled = self.rows or kind in self._measured or start + size >= _count(feeds)
-        if settled or not hasattr(self.engine, "gradients") or self.rows_allowed() is not None:
+        knows = hasattr(self.engine, "rows_at_once") or not hasattr(self.engine, "gradients")
+        if settled or knows or self.rows_allowed() is not None:
             return work(rows, start)
         with Meter() as meter:
             result = work(rows, start)

@@ -32,13 +32,18 @@ def examples_for(model: Model, given: Mapping[str, Any] | None) -> dict[str, np.
     return check_feeds(model.inputs, given) if given is not None else draw(model)
 
 
-def with_rows(arrays: Mapping[str, np.ndarray], rows: int, batched: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the arrays with another number of examples, the given ones over and over, a little changed."""
-    random = np.random.default_rng(rows)
+def with_rows(
+    arrays: Mapping[str, np.ndarray], rows: int, batched: Sequence[str], draw: int = 0
+) -> dict[str, np.ndarray]:
+    """Return the arrays with another number of examples, the given ones over and over, a little changed each draw.
+
+    With 0 rows, as many as there are.
+    """
+    random = np.random.default_rng((rows, draw))
     found = dict(arrays)
     for name in batched:
         array = arrays[name]
-        repeated = np.concatenate([array] * -(-rows // len(array)))[:rows]
+        repeated = np.concatenate([array] * -(-rows // len(array)))[:rows] if rows else array
         if array.dtype.kind == "f":
             repeated = (repeated + 0.1 * random.standard_normal(repeated.shape) * _spread(array)).astype(array.dtype)
         found[name] = repeated

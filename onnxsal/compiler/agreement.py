@@ -1,0 +1,56 @@
+"""Whether two ways to compute a gradient agree, where rounding may decide on which side of a kink a unit stands.
+
+The gradient of a network of rectifiers jumps where a unit's input is zero, and largest values may be tied. Near such a
+kink the forward pass's last bit decides, and two right answers differ by what one unit contributes. A wrong formula
+errs everywhere; a kink is met in some examples. So every example is compared by itself, over several draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxsal.parity import distance
+
+TRIES = 4
+"""How many draws of the inputs are looked at, at most."""
+
+AWAY_FROM_KINKS = 1 / 3
+"""Which part of the examples has to agree to the last digits."""
+
+ACROSS_A_KINK = 0.2
+"""How far the others may be off, as a part of the scale."""
+
+
+@dataclass
+class Agreement:
+    """The distances of an attribution's examples from what is expected, as parts of its scale."""
+
+    accepted: float
+    examples: list[float] = field(default_factory=list)
+
+    def compare(self, got: np.ndarray, expected: np.ndarray, *, stacked: bool) -> None:
+        """Compare another draw, example by example."""
+        _, scale = distance(expected, expected)
+        if got.shape != expected.shape:
+            self.examples.append(float("inf"))
+            return
+        pairs = zip(got, expected, strict=True) if stacked else [(got, expected)]
+        self.examples += [gap / scale if scale else gap for gap, _ in (distance(g, e) for g, e in pairs)]
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether all examples agree."""
+        return all(gap <= self.accepted for gap in self.examples)
+
+    @property
+    def holds(self) -> bool:
+        """Whether what differs can be blamed on kinks."""
+        agreeing = sum(gap <= self.accepted for gap in self.examples)
+        return agreeing >= AWAY_FROM_KINKS * len(self.examples) and max(self.examples) <= ACROSS_A_KINK
+
+    @property
+    def worst(self) -> float:
+        """The largest distance of those examples that agree; of all where none does."""
+        return max((gap for gap in self.examples if gap <= self.accepted), default=max(self.examples, default=0.0))

@@ -1,0 +1,145 @@
+"""The original file and its compiled gradient in ONNX Runtime: gradients at its speed, on a processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from onnxsal.engines.onnxruntime import OnnxRuntimeEngine
+from onnxsal.engines.torch import TorchEngine
+from onnxsal.entries import Engine
+from onnxsal.errors import UsageError
+from onnxsal.hookspecs import hookimpl
+from onnxsal.types import Feeds
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from onnxsal.model import Model
+
+
+class CompiledEngine(TorchEngine):
+    """Runs the file as it was deployed, and gradients as compiled files; what is neither, as the torch engine does.
+
+    Rules, inner values and relevance are the torch engine's part.
+    """
+
+    name = "compiled"
+
+    def __init__(self, model: Model, device: str) -> None:
+        if device != "cpu":
+            raise UsageError(
+                f"the compiled engine runs on the cpu, not on {device}",
+                where="--device",
+                hint="use -e torch, or -d cpu",
+            )
+        super().__init__(model, device)
+        self.model = model
+        self.original = OnnxRuntimeEngine(model, device)
+        self._gradients: dict[Any, Any] = {}
+
+    def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
+        """Return values by name; outputs come from the original file."""
+        names = self.outputs if wanted is None else list(wanted)
+        if set(names) <= set(self.outputs) and set(values) <= set(self.inputs):
+            return self.original.run(values, names)
+        return super().run(values, wanted)
+
+    def gradients(
+        self,
+        values: Feeds,
+        explained: Iterable[str],
+        score: Callable[[Feeds], Tensor],
+        wanted: Sequence[str] | None = None,
+        rules: Any = None,
+        reference: Feeds | None = None,
+        *,
+        relevance: bool = False,
+    ) -> Feeds:
+        """Return the derivative of ``score(wanted values)``, as `TorchEngine.gradients` does."""
+        explained = list(explained)
+        names = self.outputs if wanted is None else list(wanted)
+        plain = set(values) <= set(self.inputs) and set(explained) <= set(values) and set(names) <= set(self.outputs)
+        if not plain or rules is not None or relevance:
+            return super().gradients(values, explained, score, wanted, rules, reference, relevance=relevance)
+        return self._compiled(values, explained, score, names)
+
+    def record(self, values: Feeds, explained: Sequence[str], wanted: Sequence[str] | None = None) -> Answered:  # type: ignore[override]
+        """Run the original file; the way back is run anew."""
+        names = self.outputs if wanted is None else list(wanted)
+        return Answered(self, values, explained, self.run(values, names))
+
+    def _compiled(
+        self, values: Feeds, explained: Sequence[str], score: Callable[[Feeds], Tensor], names: Sequence[str]
+    ) -> Feeds:
+        """Run the compiled gradient, once where what comes back does not depend on the outputs.
+
+        Most scores pick a number: what they send back is the same whatever the outputs are. That is supposed first,
+        and looked at again once the outputs are there.
+        """
+        import torch
+
+        from onnxsal.compiler.gradient import run_session
+
+        session, shapes = self._session(values, explained, names)
+        supposed = _sent_back(score, {n: torch.zeros(shape, dtype=dtype) for n, (shape, dtype) in shapes.items()})
+        found = run_session(session, values, supposed)
+        meant = _sent_back(score, {name: found[name] for name in names})
+        if any(not torch.equal(supposed[name], meant[name]) for name in names):
+            found = run_session(session, values, meant)
+        return {name: found[f"{name}_gradient"] for name in explained}
+
+    def _session(self, values: Feeds, explained: Sequence[str], names: Sequence[str]) -> Any:
+        """Return the session for these inputs and outputs, and the outputs' shapes and types for these rows."""
+        from onnxsal.compiler.gradient import compiled_gradient, open_session
+
+        signature = tuple((name, tuple(value.shape)) for name, value in values.items())
+        key = tuple(explained), tuple(names), signature
+        if key not in self._gradients:
+            outputs = self.original.run(values, names)
+            shapes = {name: (outputs[name].shape, outputs[name].dtype) for name in names}
+            kept = compiled_gradient(self.model, explained, names, values)
+            if kept.path not in self._gradients:
+                self._gradients[kept.path] = open_session(str(kept.path))
+            self._gradients[key] = self._gradients[kept.path], shapes
+        return self._gradients[key]
+
+    def rows_at_once(self, feeds: Feeds) -> int:
+        """Return how many rows to give a call."""
+        return self.original.rows_at_once(feeds)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the file answered to some values, and a way to ask for gradients there."""
+
+    engine: CompiledEngine
+    values: Feeds
+    explained: Sequence[str]
+    outputs: Feeds
+
+    def gradients(self, score: Callable[[Feeds], Tensor]) -> Feeds:
+        """Return the derivative of ``score(outputs)``, summed over its rows, by each explained input."""
+        return self.engine.gradients(self.values, self.explained, score, list(self.outputs))
+
+
+def _sent_back(score: Callable[[Feeds], Tensor], outputs: Feeds) -> Feeds:
+    """Return the derivative of the score by every output."""
+    import torch
+
+    leaves = {name: value.detach().requires_grad_() for name, value in outputs.items()}
+    with torch.enable_grad():
+        total = score(leaves).sum()
+    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
+    return {n: torch.zeros_like(leaf) if g is None else g for (n, leaf), g in zip(leaves.items(), found, strict=True)}
+
+
+def open_compiled(model: Model, device: str) -> CompiledEngine:
+    """The original file and its compiled gradient in ONNX Runtime, on a processor."""
+    return CompiledEngine(model, device)
+
+
+@hookimpl
+def onnxsal_engines() -> Iterable[Engine]:
+    yield Engine("compiled", open_compiled, gradient=True)
