@@ -1,0 +1,106 @@
+"""The compiled engine says what the torch engine says; its cache trusts nothing it did not write."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import onnxsal
+from onnxsal import cache
+from onnxsal.engines.compiled import CompiledEngine
+from onnxsal.errors import UsageError
+from tests import models_for_tests as tiny
+
+MODELS = Path(__file__).parents[2] / "models"
+DIGITS = MODELS / "digits_cnn.onnx"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONNXSAL_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def digits(count: int = 4) -> dict[str, np.ndarray]:
+    return {"image": np.load(MODELS / "samples" / "digits.npz")["image"][:count]}
+
+
+def both(method: str, target=None, **options) -> tuple[onnxsal.Attribution, onnxsal.Attribution]:
+    found = [
+        onnxsal.explain(DIGITS, digits(), method=method, target=target, engine=engine, **options)
+        for engine in ("torch", "compiled")
+    ]
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("target", [None, 3, "logits.max()", "argmax - runnerup", [1, 2, 3, 4]])
+def test_gradients_of_every_target(target):
+    expected, got = both("saliency", target, abs=False)
+    np.testing.assert_allclose(got.values["image"], expected.values["image"], atol=1e-6 * np.abs(expected.score).max())
+    assert got.provenance.engine == "compiled"
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "smoothgrad", "guided_backprop", "grad_cam", "occlusion"])
+def test_methods_run_unchanged(method):
+    expected, got = both(method)
+    scale = np.abs(expected.values["image"]).max()
+    np.testing.assert_allclose(got.values["image"], expected.values["image"], atol=1e-5 * scale)
+
+
+def test_a_score_that_bends_is_run_again_at_the_real_outputs():
+    model = onnxsal.load(tiny.linear())
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype(np.float32)
+    expected = onnxsal.explain(model, {"x": x}, target="logits.prod()", abs=False, engine="torch")
+    got = onnxsal.explain(model, {"x": x}, target="logits.prod()", abs=False, engine="compiled")
+    np.testing.assert_allclose(got.values["x"], expected.values["x"], rtol=1e-5, atol=1e-6)
+
+
+def entries() -> list[Path]:
+    return sorted((cache.folder() / "compiled").glob("*.onnx"))
+
+
+def test_one_file_serves_every_target_and_batch():
+    for count, target in ((2, 3), (5, 7), (1, None)):
+        onnxsal.explain(onnxsal.load(DIGITS), digits(count), target=target, engine="compiled")
+    assert len(entries()) == 1
+
+
+def test_a_damaged_file_is_made_again():
+    onnxsal.explain(onnxsal.load(DIGITS), digits(), engine="compiled")
+    (path,) = entries()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    found = onnxsal.explain(onnxsal.load(DIGITS), digits(), engine="compiled")
+    assert path.read_bytes() == whole
+    expected = onnxsal.explain(DIGITS, digits(), engine="torch")
+    np.testing.assert_allclose(found.values["image"], expected.values["image"], atol=1e-5)
+
+
+def test_a_file_somebody_else_put_there_is_not_run():
+    onnxsal.explain(onnxsal.load(DIGITS), digits(), engine="compiled")
+    (path,) = entries()
+    whole = path.read_bytes()
+    path.write_bytes(DIGITS.read_bytes())
+    onnxsal.explain(onnxsal.load(DIGITS), digits(), engine="compiled")
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.slow
+def test_two_processes_at_once():
+    code = (
+        "import numpy as np, onnxsal\n"
+        f"x = np.load({str(MODELS / 'samples' / 'digits.npz')!r})['image']\n"
+        f"a = onnxsal.explain({str(DIGITS)!r}, {{'image': x}}, engine='compiled')\n"
+        "assert np.isfinite(a.values['image']).all()\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    assert len(entries()) == 1
+
+
+def test_only_on_a_processor():
+    with pytest.raises(UsageError, match="runs on the cpu"):
+        CompiledEngine(onnxsal.load(DIGITS), "cuda:0")
