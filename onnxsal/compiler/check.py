@@ -11,7 +11,7 @@ import torch
 
 from onnxsal.compiler.agreement import TRIES, Agreement
 from onnxsal.compiler.examples import open_rows, with_rows
-from onnxsal.compiler.subject import Subject
+from onnxsal.compiler.recipe import Recipe
 from onnxsal.compiler.target import TARGET_INPUT
 from onnxsal.engines.torch import TorchEngine
 from onnxsal.errors import CompileFault, ParityError
@@ -26,7 +26,7 @@ OTHER_ROWS = 3
 def check(
     model: Model,
     proto: onnx.ModelProto,
-    subject: Subject,
+    recipe: Recipe,
     arrays: Mapping[str, np.ndarray],
     *,
     tolerance: float,
@@ -40,37 +40,37 @@ def check(
     """
     _require_valid(proto, model)
     session = _session(proto, model.name)
-    rows = [n for n in (*subject.explained, *sorted(subject.batched)) if n in open_rows(model)]
-    varies = subject.together and not settled and bool(rows)
+    rows = [n for n in (*recipe.explained, *sorted(recipe.batched)) if n in open_rows(model)]
+    rows = rows if recipe.together and not settled else []
     names = [output.name for output in proto.graph.output]
-    labels = dict(zip((n for n in arrays if n in subject.explained), names[len(model.outputs) :], strict=True))
+    labels = dict(zip((n for n in arrays if n in recipe.explained), names[len(model.outputs) :], strict=True))
     agreements: dict[str, Agreement] = {}
     figures: dict[str, Any] = {}
     for draw in range(TRIES):
-        feeds = _drawn(arrays, rows, subject, draw) if varies or draw else dict(arrays)
-        places = _places(subject, feeds)
+        feeds = _drawn(arrays, rows, recipe, draw) if rows or draw else dict(arrays)
+        places = _places(recipe, feeds)
         answers = dict(zip(names, session(feeds | places), strict=True))
         figures |= _outputs_near(model, feeds, answers)
-        for name, value in _attributions(subject, feeds | places).items():
+        for name, value in _attributions(recipe, feeds | places).items():
             accepted = max(tolerance, TOLERANCES.get(value.dtype.name, 0.0))
             agreement = agreements.setdefault(name, Agreement(accepted))
-            agreement.compare(answers[labels[name]], value, stacked=subject.stacked)
+            agreement.compare(answers[labels[name]], value, stacked=recipe.stacked)
         if all(agreement.is_clear for agreement in agreements.values()):
             break
     for name, agreement in agreements.items():
         if not agreement.holds:
-            agreement.accepted = max(agreement.accepted, _own_movement(subject, feeds | places, name))
+            agreement.accepted = max(agreement.accepted, _own_movement(recipe, feeds | places, name))
         _require(agreement, labels[name])
         figures[labels[name]] = agreement.worst
-    examples = len(feeds[subject.explained[0]]) if subject.stacked else 1
+    examples = len(feeds[recipe.explained[0]]) if recipe.stacked else 1
     return {"examples": examples, **figures}
 
 
-def _drawn(arrays: Mapping[str, np.ndarray], rows: Sequence[str], subject: Subject, draw: int) -> dict[str, np.ndarray]:
+def _drawn(arrays: Mapping[str, np.ndarray], rows: Sequence[str], recipe: Recipe, draw: int) -> dict[str, np.ndarray]:
     """Return other inputs: with another number of examples where that is open, and with other numbers each draw."""
-    if rows and subject.together:
+    if rows:
         return with_rows(arrays, OTHER_ROWS, rows, draw)
-    return with_rows(arrays, 0, subject.explained, draw)
+    return with_rows(arrays, 0, recipe.explained, draw)
 
 
 def _outputs_near(model: Model, feeds: Mapping[str, np.ndarray], answers: Mapping[str, Any]) -> dict[str, float]:
@@ -97,19 +97,19 @@ def _differs(name: str, gap: float, accepted: float) -> ParityError:
     )
 
 
-def _attributions(subject: Subject, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _attributions(recipe: Recipe, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return what the torch engine says, computed as it is traced."""
-    found = subject.run(TorchEngine(subject.model, "cpu"), {n: as_tensor(a) for n, a in arrays.items()})
+    found = recipe.run(TorchEngine(recipe.model, "cpu"), {n: as_tensor(a) for n, a in arrays.items()})
     return {name: to_host(tensor) for name, tensor in found.items()}
 
 
-def _own_movement(subject: Subject, arrays: Mapping[str, np.ndarray], name: str) -> float:
+def _own_movement(recipe: Recipe, arrays: Mapping[str, np.ndarray], name: str) -> float:
     """Return how far the torch engine's own attribution moves with the inputs' last bit, in the calmest of some tries.
 
     Behind a saturated sigmoid little but rounding is left; nobody's gradient is more right there.
     """
-    here = _attributions(subject, arrays)[name]
-    return min(_relative(_attributions(subject, nudged(arrays, seed))[name], here) for seed in range(NUDGES))
+    here = _attributions(recipe, arrays)[name]
+    return min(_relative(_attributions(recipe, nudged(arrays, seed))[name], here) for seed in range(NUDGES))
 
 
 def _relative(got: Any, expected: Any) -> float:
@@ -145,15 +145,15 @@ def _checks(proto: Any, *, full: bool) -> bool:
     return True
 
 
-def _places(subject: Subject, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _places(recipe: Recipe, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return a target for each example, where the graph takes one."""
-    if not subject.target.is_fed:
+    if not recipe.target.is_fed:
         return {}
     with torch.no_grad():
-        outputs = TorchEngine(subject.model, "cpu").run({n: as_tensor(a) for n, a in feeds.items()})
-    output = outputs[subject.target.output]
-    sizes = output.shape[1:] if subject.stacked else output.shape
-    rows = output.shape[0] if subject.stacked else 1
+        outputs = TorchEngine(recipe.model, "cpu").run({n: as_tensor(a) for n, a in feeds.items()})
+    output = outputs[recipe.target.output]
+    sizes = output.shape[1:] if recipe.stacked else output.shape
+    rows = output.shape[0] if recipe.stacked else 1
     drawn = [[(row + 1) * 7 % size for size in sizes] for row in range(rows)]
     places = np.array(drawn, np.int64).reshape(rows, len(sizes))
     return {TARGET_INPUT: places[:, 0] if len(sizes) == 1 else places}

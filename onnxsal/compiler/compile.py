@@ -19,7 +19,7 @@ from onnxsal.batching import batched_inputs, counts_examples
 from onnxsal.compiler.assemble import assemble
 from onnxsal.compiler.check import check
 from onnxsal.compiler.examples import TRACED_ROWS, examples_for, open_rows, with_rows
-from onnxsal.compiler.subject import Subject
+from onnxsal.compiler.recipe import Recipe
 from onnxsal.compiler.target import TARGET_INPUT, GraphTarget, graph_target
 from onnxsal.compiler.trace import Trace, trace
 from onnxsal.engines.torch import TorchEngine
@@ -125,12 +125,12 @@ def compile(
     choice = choose(method, options)
     explained = explained_inputs(model, inputs)
     arrays = examples_for(model, feeds)
-    subject = replace(_subject(model, choice, explained, arrays, target, target_input), seed=seed)
-    arrays = _traced_feeds(model, subject, arrays)
-    found = trace(model, subject.ports, _tensors(subject, arrays), subject.run)
+    recipe = replace(_recipe(model, choice, explained, arrays, target, target_input), seed=seed)
+    arrays = _traced_feeds(model, recipe, arrays)
+    found = trace(model, recipe.ports, _tensors(recipe, arrays), recipe.run)
     proto = proto_of(model, found, opset, method, "_attribution")
-    facts = _facts(subject, found)
-    figures = check(model, proto, subject, arrays, tolerance=tolerance, settled=bool(found.fixed))
+    facts = _facts(recipe, found)
+    figures = check(model, proto, recipe, arrays, tolerance=tolerance, settled=bool(found.fixed))
     facts["checked"] = figures
     _describe(proto, model, facts)
     return CompiledModel(proto, facts)
@@ -152,14 +152,14 @@ def explained_inputs(model: Model, wanted: Sequence[str] | None) -> tuple[str, .
     return chosen
 
 
-def _subject(
+def _recipe(
     model: Model,
     choice: Choice,
     explained: tuple[str, ...],
     arrays: Mapping[str, np.ndarray],
     target: TargetSpec,
     target_input: bool,
-) -> Subject:
+) -> Recipe:
     tensors = {name: as_tensor(array) for name, array in arrays.items()}
     engine = TorchEngine(model, "cpu")
     with torch.no_grad():
@@ -170,7 +170,7 @@ def _subject(
     number = graph_target(
         target, outputs, examples, stacked=stacked, is_fed=target_input, labels=labels_of(model.metadata)
     )
-    return Subject(
+    return Recipe(
         model,
         choice,
         explained,
@@ -199,22 +199,22 @@ def _takes_any_rows(
     return score.rows_allowed() is None
 
 
-def _traced_feeds(model: Model, subject: Subject, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _traced_feeds(model: Model, recipe: Recipe, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the feeds with as many examples as an open batch is traced with."""
     rows = open_rows(model)
-    varying = [name for name in (*subject.explained, *sorted(subject.batched)) if name in rows]
-    if not subject.together or not varying:
+    varying = [name for name in (*recipe.explained, *sorted(recipe.batched)) if name in rows]
+    if not recipe.together or not varying:
         return dict(arrays)
     return with_rows(arrays, TRACED_ROWS, varying)
 
 
-def _tensors(subject: Subject, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+def _tensors(recipe: Recipe, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Return the traced inputs: the feeds, and some target where it comes in at run time."""
     tensors = {name: as_tensor(array) for name, array in arrays.items()}
-    if subject.target.is_fed:
-        axes = subject.ports[-1].shape or ()
-        examples = tensors[subject.explained[0]].shape[0] if subject.stacked else 1
-        tensors[TARGET_INPUT] = torch.zeros((examples, *axes[1:]), dtype=torch.int64)
+    if recipe.target.is_fed:
+        axes = recipe.ports[-1].shape or ()
+        examples = tensors[recipe.explained[0]].shape[0] if recipe.stacked else 1
+        tensors[TARGET_INPUT] = torch.zeros([examples, *(int(size or 0) for size in axes[1:])], dtype=torch.int64)
     return tensors
 
 
@@ -234,18 +234,18 @@ def proto_of(model: Model, found: Trace, opset: int | None, method: str, suffix:
     return proto
 
 
-def _facts(subject: Subject, found: Trace) -> dict[str, Any]:
+def _facts(recipe: Recipe, found: Trace) -> dict[str, Any]:
     import onnxsal
 
-    choice, model = subject.choice, subject.model
+    choice, model = recipe.choice, recipe.model
     return {
         "model": model.name,
         "model_sha256": model.sha256,
         "method": choice.method.name,
         "options": json.loads(json.dumps(choice.facts, default=str)),
-        "target": str(subject.target),
-        "explained": list(subject.explained),
-        "seed": subject.seed,
+        "target": str(recipe.target),
+        "explained": list(recipe.explained),
+        "seed": recipe.seed,
         "fixed": found.fixed,
         "versions": {
             "onnxsal": onnxsal.__version__,

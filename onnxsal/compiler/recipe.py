@@ -15,7 +15,7 @@ from onnxsal.types import Feeds, Port
 
 
 @dataclass(frozen=True)
-class Subject:
+class Recipe:
     """A method bound to a model.
 
     Args:
