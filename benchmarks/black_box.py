@@ -144,7 +144,7 @@ class Subject:
 
         module = self.model.torch()
         x = torch.from_numpy(self.array)
-        mask = make_features(f"grid:{_cell(x.shape)}", {self.name: x})[self.name].contiguous()
+        mask = make_features(f"grid:{_cell(x.shape)}", {self.name: x})[self.name].expand(x.shape).contiguous()
         options = METHODS[method](self.array.shape, passes)
 
         def forward(rows: torch.Tensor) -> torch.Tensor:

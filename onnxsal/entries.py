@@ -45,8 +45,8 @@ Features = NewType("Features", Any)  # type: ignore[valid-newtype]
 """Annotates a method's option that says which elements are varied together, as one feature.
 
 The user gives the name of a `MaskMaker` ("grid:16", "columns"), a file of labels, or arrays of labels by input name.
-The method is handed whole numbers shaped like the feeds: the feature of each element, counted from 0 in every example.
-A feature may span inputs.
+The method is handed whole numbers, the feature of each element, counted from 0 in every example: tensors shaped like
+the feeds, but one long where the feature stays along an axis, also over the examples. A feature may span inputs.
 """
 
 AUTO = Features("auto")

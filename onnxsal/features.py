@@ -30,7 +30,7 @@ def check_features(spec: Any) -> None:
 
 
 def make_features(spec: Any, feeds: Feeds) -> Feeds:
-    """Return the feature of each element, from 0 in every example, shaped like the feeds.
+    """Return the feature of each element, from 0 in every example; one long where it stays along an axis.
 
     Args:
         spec: The name of a mask, a file of labels, or arrays of labels by input name; of one input the bare array.
@@ -42,8 +42,7 @@ def make_features(spec: Any, feeds: Feeds) -> Feeds:
     """
     labels = _labels(spec, feeds)
     fitted = {name: _fitted(labels[name], value, name) for name, value in feeds.items()}
-    numbered = _from_zero(fitted)
-    return {name: numbered[name].expand(value.shape) for name, value in feeds.items()}
+    return _from_zero(fitted)
 
 
 def _labels(spec: Any, feeds: Feeds) -> Mapping[str, Any]:

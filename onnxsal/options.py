@@ -24,11 +24,7 @@ _CHECKS: dict[Any, Callable[[Any], None]] = {
     Baselines: check_baseline,
     Features: check_features,
 }
-_MAKERS: dict[Any, Callable[[Any, Feeds, Generators], Feeds]] = {
-    Baseline: make_baseline,
-    Baselines: make_baselines,
-    Features: lambda said, feeds, _: make_features(said, feeds),
-}
+_MAKERS: dict[Any, Callable[[Any, Feeds, Generators], Feeds]] = {Baseline: make_baseline, Baselines: make_baselines}
 _EXAMPLES_AXIS = {Baseline: 0, Baselines: 1, Features: 0}
 
 
@@ -110,7 +106,8 @@ class Choice:
         kind = self.method.options[name].type
         if kind not in _EXAMPLES_AXIS:
             return value
-        return {n: _copies(v, copies, _EXAMPLES_AXIS[kind]) for n, v in value.items()}
+        alike = kind is Features  # then one row is for all examples, however many
+        return {n: v if alike and len(v) == 1 else _copies(v, copies, _EXAMPLES_AXIS[kind]) for n, v in value.items()}
 
 
 def choose(name: str, given: Mapping[str, Any]) -> Choice:
@@ -145,6 +142,8 @@ def arguments_of(
         kind = entry.options[name].type
         if kind in {Baseline, Baselines} and outside is not None and outside.holds(value):
             return outside.made(kind, value)
+        if kind is Features:
+            return score.once(lambda: make_features(value, feeds))
         return _made(kind, value, score, feeds) if kind in _MAKERS else value
 
     return {name: argument(name, value) for name, value in options.items()}

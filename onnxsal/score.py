@@ -280,6 +280,10 @@ class BoundScore:
         """Return a source of random numbers for each row, on the CPU, seeded by the row's own values."""
         return [torch.Generator().manual_seed(_seed(self.seed, draw, values)) for values in self._fingerprints(feeds)]
 
+    def once(self, work: Callable[[], Result]) -> Result:
+        """Return what the work gives; a trace does it at once, and keeps what comes out."""
+        return work()
+
     def generator(self, draw: int = 0) -> torch.Generator:
         """Return a source of random numbers, on the CPU, seeded by the score's seed alone."""
         return torch.Generator().manual_seed(_seed(self.seed, draw, b""))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +27,8 @@ Quantized: TypeAlias = Literal["ste", "float"]
 
 Precision: TypeAlias = Literal["native", "float32"]
 """Whether float16 and bfloat16 stay, or are raised to float32."""
+
+Result = TypeVar("Result")
 
 SCHEMA = 1
 """The version of the metadata that formats write."""
@@ -201,6 +203,9 @@ class Score(Protocol):
 
     def generators(self, feeds: Feeds, draw: int = 0) -> list[Generator]:
         """Return a source of random numbers for each row, on the CPU; what it gives depends on what ``normal`` does."""
+
+    def once(self, work: Callable[[], Result]) -> Result:
+        """Return what the work gives, done now even where a method is only traced: tables that no input decides."""
 
     def generator(self, draw: int = 0) -> Generator:
         """Return a source of random numbers for what all rows share, on the CPU; it depends on seed and draw alone."""

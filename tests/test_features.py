@@ -22,7 +22,7 @@ NUMBERS = np.array([[2, 2, 2, 1, 1], [2, 2, 2, 1, 1], [0, 0, 0, 1, 1], [0, 0, 0,
 
 
 def features(spec: Any, x: torch.Tensor = X) -> np.ndarray:
-    return make_features(spec, {"x": x})["x"].numpy()
+    return make_features(spec, {"x": x})["x"].expand(x.shape).numpy()
 
 
 @pytest.mark.parametrize("spec", [LABELS, {"x": LABELS}, torch.from_numpy(LABELS), LABELS.astype(float), LABELS[None]])
@@ -43,8 +43,8 @@ def test_each_example_is_counted_by_itself() -> None:
 def test_a_feature_may_span_inputs() -> None:
     feeds = {"a": torch.zeros(2, 2), "b": torch.zeros(2, 3)}
     found = make_features({"a": [4, 8], "b": [8, 8, 6]}, feeds)
-    assert found["a"].tolist() == [[0, 2]] * 2
-    assert found["b"].tolist() == [[2, 2, 1]] * 2
+    assert found["a"].tolist() == [[0, 2]]  # one row for all examples
+    assert found["b"].tolist() == [[2, 2, 1]]
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".png"])

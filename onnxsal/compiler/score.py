@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
 from onnxsal.compiler.target import GraphTarget
 from onnxsal.errors import CompileFault
@@ -72,6 +74,11 @@ class GraphScore(BoundScore):
                 hint="fix all dimensions but the batch: a file holds its noise as constants",
             )
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(value.dtype)
+
+    def once(self, work: Callable[[], Result]) -> Result:
+        """Return what the work gives, done outside of the trace."""
+        with disable_proxy_modes_tracing(), unset_fake_temporarily():
+            return work()
 
     def generators(self, feeds: Feeds, draw: int = 0) -> list[torch.Generator]:  # noqa: ARG002
         """Return one source of random numbers for all rows: what is drawn stands in the file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import zip_longest
+from math import prod
 from typing import TYPE_CHECKING, TypeAlias
 
 from onnxsal.methods._perturbed import attributed, real, replaced, sets_at_once
@@ -29,7 +29,8 @@ class Game:
         score: The explained number.
         feeds: The explained inputs.
         baselines: What absent features look like, shape [baselines, *feed's shape].
-        features: The feature of each element, from 0 in every example; examples may have different numbers of them.
+        features: The feature of each element, from 0 in every example; one long where it stays along an axis.
+            Examples may have different numbers of features.
     """
 
     score: Score
@@ -39,30 +40,31 @@ class Game:
 
     @cached_property
     def counts(self) -> list[int]:
-        """How many features each example has."""
-        import torch
+        """How many features each example has; a single entry where all are cut alike."""
 
-        highest = torch.stack([labels.flatten(1).amax(1) for labels in self.features.values()]).amax(0)
-        return [int(number) + 1 for number in highest.tolist()]
+        def count() -> list[int]:
+            import torch
 
-    @cached_property
-    def labels(self) -> Feeds:
-        """The features, one long along axes on which they stay the same."""
-        return {name: _narrowed(labels) for name, labels in self.features.items()}
+            highest = torch.stack([labels.flatten(1).amax(1) for labels in self.features.values()]).amax(0)
+            return [int(number) + 1 for number in highest.tolist()]
+
+        return self.score.once(count)
 
     def __call__(self, kept: Tensor) -> Tensor:
         """Return the score, [coalitions, examples], of coalitions of shape [coalitions, examples or 1, features]."""
         import torch
 
-        return torch.cat([self._scores(some) for some in kept.split(sets_at_once(self.feeds))])
+        pieces = self.score.once(lambda: kept.split(sets_at_once(self.feeds)))
+        return torch.cat([self._scores(some) for some in pieces])
 
     def _scores(self, kept: Tensor) -> Tensor:
         import torch
 
+        masks = self.score.once(lambda: {name: _spread(kept, labels) for name, labels in self.features.items()})
         scores = []
         for others in zip(*self.baselines.values(), strict=True):
             rows = {
-                name: replaced(value, other, _spread(kept, self.labels[name]))
+                name: replaced(value, other, masks[name])
                 for (name, value), other in zip(self.feeds.items(), others, strict=True)
             }
             scores.append(self.score(rows).unflatten(0, (len(kept), -1)))
@@ -74,47 +76,73 @@ class Game:
         It is made once for each number of features, so that examples do not change each other. Features that an example
         has not are there; coalitions that a shorter design has not are whole.
         """
-        return _side_by_side([design(count) for count in self._kinds], self._places, 1)
+        return self.score.once(lambda: self._side_by_side([design(count) for count in self._kinds], True))
 
     def weighed(self, design: Design) -> Tensor:
         """Return what all coalitions' scores say of every feature, shape [examples, features]."""
         import torch
 
-        total = torch.zeros(len(self.counts), max(self.counts), dtype=torch.float64)
-        nothing = torch.ones(0, 1, dtype=torch.bool), torch.zeros(0, 1, dtype=torch.float64)
-        for blocks in zip_longest(*(design(count) for count in self._kinds), fillvalue=nothing):
-            kept, weights = zip(*blocks, strict=True)
-            scores = self(_side_by_side(kept, self._places, 1)).cpu().double()
-            total = total + torch.einsum("pn,pnk->nk", scores, _weights(weights, self._places, len(self.counts)))
+        total = torch.zeros((), dtype=torch.float64)
+        for kept, weights in self._blocks(design):
+            scores = self(kept).cpu().double().T
+            total = total + (scores.unsqueeze(1) @ weights).squeeze(1)
         return total
+
+    def _blocks(self, design: Design) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield coalitions, and their weights, [examples or 1, coalitions, features], a few at a time."""
+        lines = self.score.once(lambda: [iter(design(count)) for count in self._kinds])
+        while block := self.score.once(lambda: self._next(lines)):
+            yield block
+
+    def _next(self, lines: Sequence[Iterator[tuple[Tensor, Tensor]]]) -> tuple[Tensor, Tensor] | None:
+        """Return the next coalitions of every line, side by side; nothing at their end."""
+        import torch
+
+        blocks = [next(line, None) for line in lines]
+        if all(block is None for block in blocks):
+            return None
+        nothing = torch.ones(0, 1, dtype=torch.bool), torch.zeros(0, 1, dtype=torch.float64)
+        kept, weights = zip(*(block or nothing for block in blocks), strict=True)
+        return self._side_by_side(kept, True), self._side_by_side(weights, False).movedim(1, 0)
 
     @property
     def _kinds(self) -> list[int]:
         return sorted(set(self.counts))
 
-    @property
-    def _places(self) -> list[int]:
-        """Which of the kinds each example is of; a single entry where all are alike."""
-        return [self._kinds.index(count) for count in self.counts] if len(self._kinds) > 1 else [0]
+    def _side_by_side(self, tables: Sequence[Tensor], filler: bool) -> Tensor:
+        """Return a table for each kind of example, [rows, features], as one, [rows, examples or 1, features]."""
+        import torch
+
+        if len(tables) == 1:
+            return tables[0][:, None]
+        rows, columns = max(map(len, tables)), max(table.shape[1] for table in tables)
+        sides = ((0, columns - table.shape[1], 0, rows - len(table)) for table in tables)
+        filled = [torch.nn.functional.pad(t, side, value=filler) for t, side in zip(tables, sides, strict=True)]
+        return torch.stack([filled[self._kinds.index(count)] for count in self.counts], 1)
 
     def shown(self, values: Tensor) -> Feeds:
         """Return numbers of shape [examples, features] at every element of the feature."""
-        return {n: attributed(_spread(values[None].to(real(v)), self.labels[n])[0], v) for n, v in self.feeds.items()}
+        return {name: attributed(self._placed(values.to(real(v)), name), v) for name, v in self.feeds.items()}
+
+    def _placed(self, values: Tensor, name: str) -> Tensor:
+        labels = self.features[name]
+        places = self.score.once(lambda: labels.flatten() if len(labels) == 1 else labels.flatten(1))
+        found = values.index_select(1, places) if len(labels) == 1 else values.gather(1, places)
+        return found.unflatten(1, labels.shape[1:])
 
     def shared(self, values: Tensor) -> Feeds:
         """Return numbers of shape [examples, features] shared out evenly among the elements of each feature."""
-        return self.shown(values.cpu() / self.sizes)
+        return self.shown(values.cpu() / self.score.once(self.sizes))
 
-    @property
     def sizes(self) -> Tensor:
-        """How many elements each feature has, at least one, shape [examples, features]."""
+        """Return how many elements each feature has, at least one, shape [examples or 1, features]."""
         import torch
 
         sizes = torch.zeros(len(self.counts), max(self.counts), dtype=torch.float64)
         for name, value in self.feeds.items():
-            labels = self.labels[name].flatten(1).cpu()
-            each = torch.full((len(sizes), labels.shape[1]), value[0].numel() / labels.shape[1], dtype=torch.float64)
-            sizes = sizes.scatter_add(1, labels.expand(len(sizes), -1), each)
+            labels = self.features[name].flatten(1).cpu()
+            copies = prod(value.shape[1:]) / labels.shape[1]
+            sizes = sizes.scatter_add(1, labels, torch.full(labels.shape, copies, dtype=torch.float64))
         return sizes.clamp_min(1)
 
 
@@ -128,38 +156,13 @@ def each_without(count: int, blocks: int = 256) -> Iterator[tuple[Tensor, Tensor
         yield ~absent, -absent.double()
 
 
-def _narrowed(labels: Tensor) -> Tensor:
-    """Return labels without the copies that ``expand`` made; they take no memory, but time."""
-    copied = zip(labels.shape, labels.stride(), strict=True)
-    return labels[tuple(slice(0, 1) if stride == 0 and size > 1 else slice(None) for size, stride in copied)]
-
-
-def _spread(numbers: Tensor, labels: Tensor) -> Tensor:
-    """Return numbers of shape [sets, examples or 1, features] at each element, shape [sets, examples or 1, ...]."""
+def _spread(kept: Tensor, labels: Tensor) -> Tensor:
+    """Return coalitions of shape [sets, examples or 1, features] as masks of elements, [sets, examples or 1, ...]."""
     flat = labels.flatten(1)
-    numbers = numbers.to(labels.device)
-    if numbers.shape[1] == 1 and len(flat) == 1:
-        found = numbers[:, 0].index_select(1, flat[0])
+    kept = kept.to(labels.device)
+    if kept.shape[1] == 1 and len(flat) == 1:
+        found = kept[:, 0].index_select(1, flat[0]).unsqueeze(1)
     else:
-        rows = max(numbers.shape[1], len(flat))
-        shape = len(numbers), rows, flat.shape[1]
-        found = numbers.expand(-1, rows, -1).gather(2, flat.expand(shape))
-    return found.reshape(len(numbers), -1, *labels.shape[1:])
-
-
-def _side_by_side(tables: Sequence[Tensor], places: Sequence[int], filler: int) -> Tensor:
-    """Return tables of shape [rows, features], filled up to one size, as [rows, examples, features]."""
-    import torch
-
-    if len(tables) == 1:
-        return tables[0][:, None].expand(-1, len(places), -1)
-    rows, columns = max(map(len, tables)), max(table.shape[1] for table in tables)
-    filled = [
-        torch.nn.functional.pad(table, (0, columns - table.shape[1], 0, rows - len(table)), value=filler)
-        for table in tables
-    ]
-    return torch.stack([filled[place] for place in places], 1)
-
-
-def _weights(tables: Sequence[Tensor], places: Sequence[int], examples: int) -> Tensor:
-    return _side_by_side(tables, places, 0).expand(-1, examples, -1)
+        rows = max(kept.shape[1], len(flat))
+        found = kept.expand(-1, rows, -1).gather(2, flat.expand(len(kept), rows, -1))
+    return found.unflatten(2, labels.shape[1:])

@@ -44,8 +44,9 @@ def explain(
         raise UsageError(f"samples={samples} is too few", where="partition_shap", hint="500 is usual")
     game = Game(score, feeds, baselines, features)
     most = max(game.counts)
-    none, every = game(torch.arange(2)[:, None, None].expand(-1, len(game.counts), most) == 1).tolist()
-    trees = [halved(centres(game.labels, example, count)) for example, count in enumerate(game.counts)]
+    none, every = game(torch.arange(2)[:, None, None].expand(-1, 1, most) == 1).tolist()
+    counts = game.counts * (len(none) // len(game.counts))
+    trees = [halved(centres(features, example, count)) for example, count in enumerate(counts)]
     cuttings = [_Cutting.begun(tree, most, samples - 2, *ends) for tree, *ends in zip(trees, none, every, strict=True)]
     while any(wanted := [cutting.wanted() for cutting in cuttings]):
         for cutting, scores in zip(cuttings, _asked(game, wanted), strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 
 import captum.attr
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
@@ -38,6 +39,12 @@ LABELS = {
 """Features of several elements each; those of the last network span both inputs."""
 
 
+def labels_of(kind: str, features: Any) -> Inputs:
+    """Return the feature of each element, shaped like the inputs."""
+    inputs = inputs_of(kind)
+    return {name: labels.expand(inputs[name].shape) for name, labels in make_features(features, inputs).items()}
+
+
 def ours(kind: str, method: str, **options: Any) -> dict[str, np.ndarray]:
     result = onnxsal.explain(
         model(kind), inputs_of(kind), method=method, target=TARGETS, verify=False, engine="torch", **options
@@ -49,7 +56,7 @@ def captums(kind: str, explainer: Any, features: Any = None, **options: Any) -> 
     """Return what an explainer of Captum says of the original network."""
     inputs = inputs_of(kind)
     if features is not None:
-        masks = make_features(features, inputs)
+        masks = labels_of(kind, features)
         options["feature_mask"] = tuple(mask[:1].contiguous() for mask in masks.values())
     if "baselines" in options:
         options["baselines"] = (options["baselines"],) * len(inputs)
@@ -65,7 +72,7 @@ def close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], rtol: f
 
 def shared(values: dict[str, np.ndarray], kind: str, features: Any) -> dict[str, np.ndarray]:
     """Return what Captum shows at every element of a feature, shared out among these elements."""
-    labels = make_features(features, inputs_of(kind))
+    labels = labels_of(kind, features)
     flat = torch.cat([labels[name][0].flatten() for name in labels])
     sizes = flat.bincount()
     return {name: value / sizes[labels[name]].numpy() for name, value in values.items()}
@@ -88,7 +95,7 @@ def score_of(kind: str) -> BoundScore:
 def coalition_scores(kind: str, features: Any, kept: np.ndarray, baseline: float = 0.0) -> np.ndarray:
     """Return the scores of coalitions one by one, shape [coalitions, examples]; parts blend."""
     inputs = inputs_of(kind)
-    labels = make_features(features, inputs)
+    labels = labels_of(kind, features)
     found = []
     for row in torch.as_tensor(kept).double():
         mask = {name: row[labels[name]] for name in inputs}
@@ -98,7 +105,7 @@ def coalition_scores(kind: str, features: Any, kept: np.ndarray, baseline: float
 
 def by_feature(values: dict[str, np.ndarray], kind: str, features: Any, *, total: bool = False) -> np.ndarray:
     """Return the attribution of every feature, shape [examples, features]."""
-    labels = make_features(features, inputs_of(kind))
+    labels = labels_of(kind, features)
     flat = np.concatenate([labels[n].numpy().reshape(3, -1) for n in labels], 1)
     numbers = np.concatenate([values[n].reshape(3, -1) for n in labels], 1)
     columns = []
@@ -521,3 +528,14 @@ def test_options_that_mean_nothing_are_refused(method: str, options: dict[str, A
         ours("mlp", method, **options)
     assert refusal.value.where == method
     assert refusal.value.hint
+
+
+@pytest.mark.parametrize("method", ["occlusion", "rise", *(m for m in ON_FEATURES if m != "hsic")])
+def test_a_file_explains_itself_with_the_same_sample(method: str) -> None:
+    options = {} if method in {"occlusion", "feature_ablation", "shapley"} else {"samples": 16}
+    compiled = onnxsal.compile(tiny.square(), method=method, **options)
+    session = onnxruntime.InferenceSession(compiled.proto.SerializeToString())
+    x = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    expected = onnxsal.explain(tiny.square(), {"x": x}, method=method, **options).values["x"]
+    found = dict(zip([output.name for output in session.get_outputs()], session.run(None, {"x": x}), strict=True))
+    np.testing.assert_allclose(found["x_attribution"], expected, rtol=1e-4, atol=1e-6)
