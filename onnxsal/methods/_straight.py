@@ -129,6 +129,8 @@ def _adaptive(score: Score, start: Feeds, ways: Feeds, steps: int) -> Line:
     """
     import torch
 
+    if steps < 1:
+        raise UsageError(f"steps={steps} is too few", where="steps", hint="1 at the least, 50 is usual")
     pairs = steps * ROUNDS // (2 * ROUNDS + 2)
     points, lengths = _where_it_changes(score, start, ways, steps - 2 * pairs)
     found = score.gradients(rows_at(points, start, ways))
@@ -149,8 +151,6 @@ def _where_it_changes(score: Score, start: Feeds, ways: Feeds, count: int) -> tu
     """Return middles and lengths of parts of each way over which the score changes about alike."""
     import torch
 
-    if count < 1:
-        raise UsageError("steps=0 is too few", where="steps", hint="1 at the least, 50 is usual")
     knots = torch.linspace(0, 1, PROBES + 1, dtype=torch.float64).unsqueeze(1)
     examples = next(iter(ways.values())).shape[0]
     scores = score(rows_at(knots.expand(-1, examples), start, ways)).unflatten(0, (PROBES + 1, -1))
