@@ -30,7 +30,7 @@ from onnxsal.target import other_class, outputs_of
 from onnxsal.types import Feeds, Request
 
 OTHER_CLASS_DRAW = -2
-"""Which other class is drawn has a draw of its own, as baselines have."""
+"""Methods draw random numbers from draw 0 up, baselines by -1, metrics from here down."""
 
 Said: TypeAlias = "str | tuple[str, Mapping[str, Any]]"
 """How a metric or method is asked for: a name with or without options (``deletion:steps=20``), or a pair of both."""
@@ -125,7 +125,8 @@ def choose_metrics(said: Sequence[Said] | None, region: Mapping[str, Any] | None
         return [_chosen(entry.name, {}, False) for entry, _ in registry().items("metrics") if _can(entry, region)]
     if not said:
         raise UsageError("no metrics to measure", where="metrics", hint="name some, or leave metrics out")
-    chosen = [_chosen(*named("metrics", one, "metrics"), True) for one in said]
+    each = [said] if isinstance(said, str) else said
+    chosen = [_chosen(*named("metrics", one, "metrics"), True) for one in each]
     lacking = next((one.metric.name for one in chosen if one.metric.needs_region and not region), None)
     if lacking:
         raise UsageError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxsal.types import Attribution, plain
+from onnxsal.types import SCHEMA, Attribution, plain
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Measurement:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """One method measured.
 
@@ -75,8 +75,12 @@ class Evaluation:
         measured = {name: measurement.meta for name, measurement in self.measurements.items()}
         return {**self.attribution.meta, "metrics": measured, "skipped": dict(self.skipped)}
 
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name} {one.mean:.4g}" for name, one in self.measurements.items())
+        return f"<Evaluation of {self.attribution.method}: {told}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Several methods measured on the same inputs.
 
@@ -108,7 +112,7 @@ class Comparison:
     def meta(self) -> dict[str, Any]:
         """All facts, as plain JSON values; the best method first."""
         return {
-            "schema": 1,
+            "schema": SCHEMA,
             "ranking": [
                 {
                     "method": name,
@@ -120,6 +124,10 @@ class Comparison:
             ],
             "evaluations": {name: self.evaluations[name].meta for name in self.mean_ranks},
         }
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name} {ranks.mean():.2f}" for name, ranks in self.mean_ranks.items())
+        return f"<Comparison by mean rank: {told}>"
 
 
 def ranks_of(values: np.ndarray) -> np.ndarray:

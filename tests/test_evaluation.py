@@ -179,6 +179,13 @@ def test_the_better_explanation_of_a_linear_score_comes_first() -> None:
     }
 
 
+def test_results_tell_themselves_in_a_line() -> None:
+    one = onnxsal.evaluate(**LINEAR, method="input_x_gradient", metrics="sparseness")
+    assert repr(one) == f"<Evaluation of input_x_gradient: sparseness {one.measurements['sparseness'].mean:.4g}>"
+    found = onnxsal.compare(**LINEAR, methods=["saliency", "input_x_gradient"], metrics=["completeness"])
+    assert repr(found) == "<Comparison by mean rank: input_x_gradient 1.00, saliency 2.00>"
+
+
 def test_methods_carry_their_options() -> None:
     pair = ("integrated_gradients", {"steps": 3, "baseline": "blur"})
     found = onnxsal.compare(**LINEAR, methods=["saliency:abs=no", pair, "saliency"], metrics=["sparseness"])
