@@ -16,7 +16,7 @@ from onnxsal.types import Feeds
 from tests import models_for_tests as tiny
 
 SHAPES = [(3, 2, 5, 4), (3, 6, 5), (3, 7), (3,)]
-SAID = {"constant": "constant:0.25"}
+SAID = {"constant": "constant:0.25", "token": "token:2"}
 ALL = [SAID.get(name, name) for name in registry().names("baselines")]
 RANDOM = ["uniform", "noise"]
 
