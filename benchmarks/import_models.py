@@ -1,9 +1,10 @@
-"""How long an import takes, and how much memory it holds in the end: onnxsal beside onnx2torch.
+"""How long an import takes, and how much memory it holds: onnxsal beside onnx2torch and onnx2pytorch.
 
     python benchmarks/import_models.py [MODEL.onnx ...] [--repeats N]
 
-Without a model a ResNet-50 of random weights (about 100 MB) is written first. Every import runs in a process of its
-own, the libraries taking turns; each process imports a tiny model before, so that libraries are loaded and caches warm.
+Without a model two of random weights are written first: a ResNet-50 (about 100 MB) and a VGG-11 (about 400 MB). Every
+import runs in a process of its own, the libraries taking turns; each process imports a tiny model before, so that
+libraries are loaded and caches warm. "peak" counts what is held for a moment too: a file's bytes while they are parsed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("onnxsal", "onnx2torch")
+LIBRARIES = ("onnxsal", "onnx2torch", "onnx2pytorch")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(measure(options.measure, options.models[0])))
         return
     with tempfile.TemporaryDirectory() as folder:
-        print(f"{'model':24}{'library':12}{'seconds':>9}{'weights MB':>12}{'held MB':>9}{'held/weights':>14}")
-        for model in options.models or [write_resnet50(Path(folder))]:
+        print(f"{'model':18}{'library':14}{'seconds':>8}{'weights MB':>12}{'held/weights':>14}{'peak/weights':>14}")
+        for model in options.models or [write_resnet50(Path(folder)), write_vgg11(Path(folder))]:
             report(model, options.repeats)
 
 
@@ -55,10 +56,11 @@ def report(model: Path, repeats: int) -> None:
     for library, results in runs.items():
         failure = next((result["error"] for result in results if "error" in result), None)
         if failure:
-            print(f"{model.name:24}{library:12}  fails: {failure}")
+            print(f"{model.name:18}{library:14}  fails: {failure}")
             continue
-        seconds, held = (statistics.median(r[key] for r in results) for key in ("seconds", "held"))
-        print(f"{model.name:24}{library:12}{seconds:9.3f}{weights / 1e6:12.1f}{held / 1e6:9.1f}{held / weights:14.2f}")
+        seconds, held, peak = (statistics.median(r[key] for r in results) for key in ("seconds", "held", "peak"))
+        figures = f"{seconds:8.3f}{weights / 1e6:12.1f}{held / weights:14.2f}{peak / weights:14.2f}"
+        print(f"{model.name:18}{library:14}{figures}")
 
 
 def _in_a_process(library: str, model: Path) -> dict[str, Any]:
@@ -69,18 +71,20 @@ def _in_a_process(library: str, model: Path) -> dict[str, Any]:
 
 
 def measure(library: str, model: Path) -> dict[str, float]:
-    """Import a model here; return the seconds taken, and the bytes by which the process has grown in the end."""
+    """Import a model here; return the seconds taken, and by how many bytes the process grew in the end, and at most."""
     warnings.simplefilter("ignore")
     importer = _importer(library)
     with tempfile.TemporaryDirectory() as folder:
         importer(_write_tiny(Path(folder)))
     before = resident()
+    forget_peak()
     started = time.perf_counter()
     imported = importer(model)
     seconds = time.perf_counter() - started
+    peak = peak_resident() - before
     held = resident() - before
     assert imported is not None  # it is held up to here
-    return {"seconds": seconds, "held": held}
+    return {"seconds": seconds, "held": held, "peak": peak}
 
 
 def _importer(library: str) -> Callable[[Path], Any]:
@@ -88,6 +92,11 @@ def _importer(library: str) -> Callable[[Path], Any]:
         import onnx2torch
 
         return lambda path: onnx2torch.convert(str(path))
+    if library == "onnx2pytorch":
+        import onnx
+        import onnx2pytorch
+
+        return lambda path: onnx2pytorch.ConvertModel(onnx.load(path))
     import onnxsal
 
     def load(path: Path) -> Any:
@@ -105,6 +114,17 @@ def resident() -> int:
     return pages * 4096
 
 
+def forget_peak() -> None:
+    """Let the kernel start again with the process's highest resident memory (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_resident() -> int:
+    """Return the process's highest resident bytes since `forget_peak`."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
 def weight_bytes(model: Path) -> int:
     """Return the bytes of all constants of a model."""
     import onnxsal
@@ -114,18 +134,32 @@ def weight_bytes(model: Path) -> int:
 
 def write_resnet50(folder: Path) -> Path:
     """Write a ResNet-50 of random weights, at an opset that onnx2torch reads."""
-    import torch
     from torchvision.models import resnet50
 
+    return _export(resnet50(), folder / "resnet50.onnx")
+
+
+def write_vgg11(folder: Path) -> Path:
+    """Write a VGG-11 of random weights with a smaller classifier: about 400 MB, most of them in one matrix."""
+    from torch import nn
+    from torchvision.models import vgg11
+
+    network = vgg11()
+    network.classifier = nn.Sequential(nn.Linear(25088, 3600), nn.ReLU(), nn.Linear(3600, 1000))
+    return _export(network, folder / "vgg11.onnx")
+
+
+def _export(network: Any, path: Path) -> Path:
+    import torch
+
     torch.manual_seed(0)
-    path = folder / "resnet50.onnx"
-    network = resnet50().eval()
-    for value in network.state_dict().values():
-        if value.is_floating_point():  # the exporter would merge equal constants, which onnx2torch cannot read
-            value.add_(torch.rand_like(value), alpha=0.1)
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            if value.is_floating_point():  # the exporter would merge equal constants, which onnx2torch cannot read
+                value.add_(torch.rand_like(value), alpha=0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(network, (torch.zeros(1, 3, 224, 224),), path, dynamo=False, opset_version=13)
+        torch.onnx.export(network.eval(), (torch.zeros(1, 3, 224, 224),), path, dynamo=False, opset_version=13)
     return path
 
 
