@@ -221,6 +221,7 @@ class Method(Entry):
 
     ``complete`` promises that the attributions sum to the score minus the baseline's score; the pipeline checks, and
     refuses what misses that difference by more than ``tolerance``, a part of it. A tenth of that is worth a note.
+    ``relevance`` says that the attributions share out the score itself, and may not be far larger than it.
     ``gradient`` is False for a method that takes no gradients; it then only calls the score, and runs on any engine,
     unless ``layers`` says that it looks at inner values (``score.layer``, ``score.at``, ``score.nodes``).
     ``through`` says that it explains a layer by ways that begin at the inputs: ``explain(score, feeds, layer, *, …)``
@@ -233,8 +234,9 @@ class Method(Entry):
     layers: bool = False
     tolerance: float = 0.5
     through: bool = False
+    relevance: bool = False
 
-    details: ClassVar[frozenset[str]] = frozenset({"gradient", "layers", "tolerance"})
+    details: ClassVar[frozenset[str]] = frozenset({"gradient", "layers", "tolerance", "relevance"})
 
     @property
     def needs(self) -> Need:

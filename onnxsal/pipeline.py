@@ -18,7 +18,7 @@ from torch import Tensor
 from onnxsal import entries
 from onnxsal.baseline import speaks_of_inputs
 from onnxsal.batching import batched_inputs, counts_examples, first_rows, in_parts
-from onnxsal.completeness import judge
+from onnxsal.completeness import Completeness, explosion
 from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
 from onnxsal.engine import Running, open_engine, without_gradients
@@ -486,16 +486,20 @@ def _completeness(
     plan: Plan, score: BoundScore, number: Tensor, values: Feeds, options: Mapping[str, Any]
 ) -> Tensor | None:
     """Return sum of attributions - (score - baseline's score) per example, where the method promises zero."""
+    if plan.method.relevance:
+        sizes = sum((value.abs().flatten(1).sum(1) for value in values.values()), torch.zeros_like(number))
+        if remark := explosion(sizes, number):
+            score.note(remark)
     if not plan.method.complete:
         return None
     reference = _reference(plan, score, number, options)
     total = sum((value.flatten(1).sum(1) for value in values.values()), torch.zeros_like(number))
     given = plan.request.completeness_tolerance
-    judgement = judge(total, number, reference, plan.method.tolerance if given is None else given)
-    judgement.require(plan.method.name)
-    if judgement.remark:
-        score.note(judgement.remark)
-    return judgement.missed
+    found = Completeness(total, number, reference, plan.method.tolerance if given is None else given)
+    found.require(plan.method.name)
+    if found.remark:
+        score.note(found.remark)
+    return found.missed
 
 
 def _reference(plan: Plan, score: BoundScore, number: Tensor, options: Mapping[str, Any]) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from onnx import helper
 
 import onnxsal
-from onnxsal.completeness import judge
+from onnxsal.completeness import Completeness
 from onnxsal.errors import CompletenessError
 from tests import models_for_tests as tiny
 
 
 def judged(total: float, score: float, reference: float, tolerance: float = 0.1, dtype: torch.dtype = torch.float64):
-    return judge(*(torch.tensor([v], dtype=dtype) for v in (total, score, reference)), tolerance)
+    return Completeness(*(torch.tensor([v], dtype=dtype) for v in (total, score, reference)), tolerance)
 
 
 @pytest.mark.parametrize("total", [0.94, 1.06])
@@ -48,11 +48,17 @@ def test_rounding_of_the_scores_is_forgiven_by_their_type() -> None:
 def test_the_worst_example_is_named() -> None:
     total, score = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 3.0, 3.3])
     with pytest.raises(CompletenessError, match="of example 1 miss the score's difference of 3 by 1;"):
-        judge(total, score, torch.zeros(3), 0.1).require("method")
+        Completeness(total, score, torch.zeros(3), 0.1).require("method")
 
 
-def test_what_is_not_finite_is_told_elsewhere() -> None:
+def test_attributions_that_are_not_finite_are_told_elsewhere() -> None:
     judged(float("nan"), 1, 0).require("method")
+
+
+def test_a_baseline_without_a_score_is_refused() -> None:
+    with pytest.raises(CompletenessError, match="score of the baseline is nan") as refusal:
+        judged(float("nan"), 1, float("nan")).require("method")
+    assert "baseline" in str(refusal.value.hint)
 
 
 def steep() -> onnx.ModelProto:

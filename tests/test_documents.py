@@ -122,6 +122,30 @@ def test_the_documented_operator_works(installed: Path) -> None:
     torch.testing.assert_close(y, torch.nn.functional.softplus(2 * x) - 0.08 * x)
 
 
+def test_the_documented_rules_work(installed: Path) -> None:
+    import numpy as np
+    from onnx import helper
+
+    import onnxsal
+    from onnxsal.errors import UsageError
+    from tests import models_for_tests as tiny
+
+    swoosh = helper.make_node("Swoosh", ["x"], ["y"], domain="com.acme", alpha=2.0)
+    nodes = [swoosh, helper.make_node("ReduceSum", ["y"], ["s"], keepdims=0)]
+    proto = tiny.model(nodes, [("x", tiny.DOUBLE, [1, 3])], [("s", tiny.DOUBLE, [])])
+    proto.opset_import.append(helper.make_opsetid("com.acme", 1))
+    x = np.array([[0.5, 0.0, -2.0]])
+    put(installed, DOCUMENTS["plugins.md"], "my_plugin = my_plugin")
+    with pytest.raises(UsageError, match=r"no sound rule for 1 of 2 nodes: com\.acme\.Swoosh"):
+        onnxsal.explain(proto, {"x": x}, method="deep_lift", verify=False)
+    put(installed, DOCUMENTS["plugins.md"], "my_plugin = my_plugin\nmy_rules = my_rules")
+    found = onnxsal.explain(proto, {"x": x}, method="deep_lift", verify=False)
+    answers = [np.log1p(np.exp(2 * v)) - 0.08 * v for v in (x, 0 * x)]
+    np.testing.assert_allclose(found.values["x"], answers[0] - answers[1], rtol=1e-12)
+    found = onnxsal.explain(proto, {"x": x}, method="lrp", epsilon=0.0, verify=False)
+    np.testing.assert_allclose(found.values["x"], answers[0], rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name: str) -> None:
     folder = ROOT if name == "README.md" else ROOT / "docs"

@@ -173,6 +173,7 @@ def _gradients(total: Tensor, points: Feeds, *, again: bool = False) -> Feeds:
     """Return the derivatives of a number; zero where it does not depend on a point in a differentiable way."""
     import torch
 
+    points = {name: point for name, point in points.items() if isinstance(point, torch.Tensor)}
     tracked = {name: point for name, point in points.items() if point.requires_grad}
     found: Feeds = {}
     if total.requires_grad and tracked:

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from onnxsal.errors import UsageError
 from onnxsal.methods._rules import Missing, Rule, Way
 from onnxsal.types import Call, Feeds, Score
 
@@ -25,38 +27,42 @@ if TYPE_CHECKING:
 
 FAMILY = "deep_lift"
 ActivationRule = Literal["rescale", "reveal_cancel"]
-POINTS = 32
+STEPS = 32
 """Points of the quadrature for operators without a closed form."""
 
 
 def attributions(
-    score: Score, feeds: Feeds, baseline: Feeds, rule: ActivationRule, missing: Missing, method: str
+    score: Score, feeds: Feeds, baseline: Feeds, rule: ActivationRule, steps: int, missing: Missing, method: str
 ) -> Feeds:
     """Return the multipliers of the inputs times their differences from the baseline, as many rows of each."""
+    if steps < 1:
+        raise UsageError(f"steps={steps} is too few", where=method, hint=f"{STEPS} is usual")
     way = Way(score, FAMILY)
     way.check(method, missing)
-    choose = _by_whole_difference(way) if rule == "rescale" else _by_parts(way)
+    choose = _by_whole_difference(way, steps) if rule == "rescale" else _by_parts(way, steps)
     multipliers = score.gradients(feeds, rules=choose, reference=baseline)
     return {name: multipliers[name] * (value - baseline[name]) for name, value in feeds.items()}
 
 
-def _by_whole_difference(way: Way) -> Callable[[Any], Rule | None]:
+def _by_whole_difference(way: Way, steps: int) -> Callable[[Any], Rule | None]:
     def choose(node: Any) -> Rule | None:
         rule = way.rules.get(node.operator)
         if rule is product and len(way.varies(node)) == 1:
             return None  # linear
+        if rule is path:
+            return partial(path, steps=steps)
         return None if rule is quotient and way.varies(node) == [0] else rule
 
     return choose
 
 
-def _by_parts(way: Way) -> Callable[[Any], Rule | None]:
+def _by_parts(way: Way, steps: int) -> Callable[[Any], Rule | None]:
     """Reveal-cancel for activations right behind a weighted sum, or behind that and its bias; rescale elsewhere."""
     chains = [chain for node in way.nodes if way.rules.get(node.operator) is rescale for chain in [_chain(way, node)]]
     parts: dict[str, Rule] = {}
     for activation, *shifts, total in filter(None, chains):
         parts |= {activation.name: revealed, total.name: split_sum} | {shift.name: split_shift for shift in shifts}
-    whole = _by_whole_difference(way)
+    whole = _by_whole_difference(way, steps)
     return lambda node: parts.get(node.name) or whole(node)
 
 
@@ -104,13 +110,13 @@ def squares(call: Call, gradient: Tensor) -> Sequence[Tensor]:
     return product(call, gradient)
 
 
-def path(call: Call, gradient: Any) -> Sequence[Tensor]:
+def path(call: Call, gradient: Any, *, steps: int = STEPS) -> Sequence[Tensor]:
     """The mean of the gradient on the straight way, by Gauss-Legendre quadrature; for what is smooth."""
     import numpy as np
 
     if call.reference is None:
         return call.vjp(gradient)
-    points, weights = np.polynomial.legendre.leggauss(POINTS)
+    points, weights = np.polynomial.legendre.leggauss(steps)
     total: list[Tensor] | None = None
     for point, weight in zip(points, weights, strict=True):
         found = call.vjp(gradient, _between(call, (point + 1) / 2))
@@ -428,15 +434,21 @@ def _unfolded(rows: Tensor, call: Call) -> Tensor:
     return rows.movedim(-1, _axis(call, -1))
 
 
+def _sinc(x: Tensor) -> Tensor:
+    """Return sinh(x) / x to the last bit for x within a half of zero, where the quotient itself would lose digits."""
+    series = 1 + x * 0
+    for term in range(14, 1, -2):
+        series = 1 + x.square() / (term * (term + 1)) * series
+    return series
+
+
 def _means_and_rows(call: Call, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logarithmic means of the probabilities at the reference and the input, and what comes back."""
     log, log0 = (_folded(c.inputs[0], call).log_softmax(-1) for c in (call, call.reference))
     p, q = log.exp(), log0.exp()
     gap = difference(log, log0)
-    half = gap / 2
-    close = half.abs() < 1
-    sinc = half.where(close & (half != 0), 1).sinh() / half.where(close & (half != 0), 1)
-    near = (log + log0).where(close, 0).div(2).exp() * sinc.where(half != 0, 1)
+    close = gap.abs() < 1
+    near = (log + log0).where(close, 0).div(2).exp() * _sinc((gap / 2).where(close, 0))
     means = near.where(close, (p - q) / gap.where(~close, 1))
     return means.where(p != q, p), _folded(gradient, call)
 

@@ -68,7 +68,7 @@ def _chooser(way: Way, settings: Settings) -> Callable[[Any], Rule | None]:
             special[node.name] = partial(shared, epsilon=settings.epsilon)
         if rule is multiplied and len(moving) == 2 and (gate := _gate(way, node)) is not None:
             special[node.name] = partial(gated, gate=gate)
-        if node.op_type == "Sub" and len(moving) == 2 and _is_mean_of(way, *moving):
+        if node.op_type == "Sub" and len(moving) == 2 and _is_statistic_of(way, *moving):
             special[node.name] = partial(gated, gate=1)
 
     def choose(node: Any) -> Rule | None:
@@ -127,12 +127,21 @@ def _is_gate(way: Way, name: str) -> bool:
     return False
 
 
+_AROUND_STATISTICS = {"Cast", "Div", "Expand", "Identity", "Max", "Mul", "Reshape", "Squeeze", "Unsqueeze"}
 _AROUND_GATES = {"Add", "Cast", "Div", "Expand", "Identity", "Mul", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 
 
-def _is_mean_of(way: Way, value: str, mean: str) -> bool:
-    maker = way.makers.get(mean)
-    return maker is not None and maker.op_type == "ReduceMean" and maker.inputs[0] == value
+def _is_statistic_of(way: Way, value: str, other: str) -> bool:
+    """Say whether a value is the mean or the maximum of another, constants and shapes aside."""
+    maker = way.makers.get(other)
+    while maker is not None and not maker.domain:
+        if maker.op_type in {"ReduceMean", "ReduceMax", "ReduceSum"}:
+            return bool(maker.inputs[0] == value)
+        moving = way.varies(maker)
+        if maker.op_type not in _AROUND_STATISTICS or not moving:
+            return False
+        maker = way.makers.get(maker.inputs[moving[0]])
+    return False
 
 
 # --- weighted sums ----------------------------------------------------------------------------------------------------
@@ -359,8 +368,9 @@ def passed(call: Call, relevance: Any) -> Sequence[Tensor | None]:
 
 def gated(call: Call, relevance: Tensor, *, gate: int) -> Sequence[Tensor | None]:
     """Hand the relevance on to the other input than the gate."""
-    places = [i for i, place in enumerate(call.places) if place != gate]
-    return _to(call, places[0], relevance)
+    return [
+        None if place == gate else summed_to(relevance, x) for place, x in zip(call.places, call.inputs, strict=True)
+    ]
 
 
 def shared(call: Call, relevance: Any, *, epsilon: float) -> Sequence[Tensor | None]:

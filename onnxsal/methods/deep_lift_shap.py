@@ -19,6 +19,7 @@ def explain(
     *,
     baselines: Baselines = ZEROS,
     rule: lift.ActivationRule = "rescale",
+    steps: int = lift.STEPS,
     missing: Missing = "error",
 ) -> Feeds:
     """DeepLIFT from several baselines, averaged: an estimate of Shapley values over them.
@@ -29,12 +30,14 @@ def explain(
     Args:
         baselines: The reference inputs: the name of a baseline that is several, or a file whose rows are baselines.
         rule: How an activation behind a weighted sum shares its difference; as in deep_lift.
+        steps: How many points the gradient of recurrent layers and fused attention is taken at, which have no closed
+            form.
         missing: What becomes of nodes that no rule is known for: an error, or the plain gradient and a note.
     """
     references = {name: value.flatten(0, 1) for name, value in baselines.items()}
     count = len(next(iter(baselines.values())))
     rows = {name: value.repeat(count, *[1] * (value.ndim - 1)) for name, value in feeds.items()}
-    shares = lift.attributions(score, rows, references, rule, missing, "deep_lift_shap")
+    shares = lift.attributions(score, rows, references, rule, steps, missing, "deep_lift_shap")
     return {name: shares[name].unflatten(0, (count, -1)).mean(0) for name in feeds}
 
 

@@ -90,7 +90,7 @@ def explain(
 
 @hookimpl
 def onnxsal_methods() -> Iterable[Method]:
-    yield Method("lrp", explain)
+    yield Method("lrp", explain, relevance=True)
 
 
 @hookimpl

@@ -311,3 +311,16 @@ def test_a_function_taken_apart_is_explained_like_the_function(name: str) -> Non
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "last"))
         found.append(explain(proto, x, method="attn_lrp"))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-12)
+
+
+def test_relevance_that_explodes_is_noted() -> None:
+    """Two summands that cancel: 1000 - 999.999 hands a million times the score to each."""
+    nodes = [node("MatMul", ["x", "w"], ["z"]), node("MatMul", ["z", "v"], ["y"])]
+    constants = {"w": np.array([[1.0], [-1.0]]), "v": np.array([[1.0]])}
+    proto = tiny.model(nodes, [("x", tiny.DOUBLE, ["N", 2])], [("y", tiny.DOUBLE, ["N", 1])], constants)
+    notes = {}
+    for other in (999.999, 500.0):
+        x = {"x": np.array([[1000.0, other]])}
+        notes[other] = " ".join(onnxsal.explain(proto, x, method="attn_lrp", target=0).provenance.notes)
+    assert "e+06 times the score" in notes[999.999]
+    assert "times the score" not in notes[500.0]
