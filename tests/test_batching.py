@@ -66,6 +66,25 @@ def test_chunks_of_any_size_give_the_same_attributions(monkeypatch: pytest.Monke
         np.testing.assert_allclose(parts.values[name], value, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "method", ["deep_lift_shap", "gradient_shap", "smoothgrad", "conductance", "kernel_shap", "recipro_cam"]
+)
+@pytest.mark.parametrize("first", [1, 3])
+def test_no_method_shows_how_its_rows_were_cut(monkeypatch: pytest.MonkeyPatch, method: str, first: int) -> None:
+    options: dict[str, Any] = {"method": method, "target": [2, 0, 1], "verify": False, "engine": "torch"}
+    options |= (
+        {"layer": next(n.name for n in model("cnn").graph.nodes if "Relu" in n.op_type)}
+        if method == "conductance"
+        else {}
+    )
+    whole = onnxsal.explain(model("cnn"), inputs_of("cnn"), **options)
+    monkeypatch.setattr("onnxsal.score.first_rows", lambda *_: first)
+    monkeypatch.setattr("onnxsal.score.more_rows", lambda *_: 2)
+    parts = onnxsal.explain(model("cnn"), inputs_of("cnn"), **options)
+    for name, value in whole.values.items():
+        np.testing.assert_allclose(parts.values[name], value, rtol=1e-7, atol=1e-10 * np.abs(value).max())
+
+
 def test_a_call_of_many_examples_is_run_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     loaded = onnxsal.load(tiny.linear())
