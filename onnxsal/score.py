@@ -386,7 +386,7 @@ class BoundScore:
             yield self._scores(alone, row), whole[row : row + 1]
 
     def _call(self, feeds: Feeds, start: int) -> tuple[Feeds, list[Target]]:
-        """Return the engine's whole feeds for some rows, and their targets."""
+        """Return the engine's whole feeds for some rows, and the targets of the first ones, which come again."""
         feeds = {name: _of_type(value, self._feeds[name].dtype) for name, value in feeds.items()}
         examples = [(start + row) % self.examples for row in range(_count(feeds))]
         for name, held in self._held.items():
@@ -395,7 +395,7 @@ class BoundScore:
         call = feeds | fixed
         if not self.stacked:
             call = {n: v if n in self.fixed and n not in self.batched else v[0] for n, v in call.items()}
-        return call, [self.targets[e] for e in examples]
+        return call, [self.targets[e] for e in examples[: self.examples]]
 
     def _scores(self, feeds: Feeds, start: int) -> Tensor:
         call, targets = self._call(feeds, start)
