@@ -76,6 +76,15 @@ def test_eight_bit_floats_too(stored: str) -> None:
     assert y[2] == torch.finfo(getattr(torch, stored)).max * 0.5
 
 
+@pytest.mark.parametrize("proto", [quantised.qdq_linear(), quantised.dynamic_linear()])
+def test_the_reading_is_traced_with_the_operators(proto: onnx.ModelProto) -> None:
+    module = onnxsal.load(proto).torch(quantized="float")
+    batch = torch.export.Dim("batch", min=2, max=64)
+    traced = torch.export.export(module, (torch.ones(3, 3),), dynamic_shapes=({0: batch},), strict=False)
+    x = torch.linspace(-1, 1, 15).reshape(5, 3)
+    torch.testing.assert_close(traced.module()(x)[0], x @ DEQUANTISED.T)
+
+
 def test_the_reading_ends_with_the_call() -> None:
     onnxsal.load(quantised.qdq_linear()).torch(quantized="float")(X)
     assert quantise(torch.tensor([0.4]), None, "uint8").tolist() == [0.0]
