@@ -15,7 +15,7 @@ from onnxsal.importer.shapes import HOST_SIZE, fits_host, is_known
 from onnxsal.importer.values import ints, to_tensor
 
 
-@op("ConstantOfShape", since=9)
+@op("ConstantOfShape", since=9, gradient=False)
 def constant_of_shape(shape: Host, *, value: np.ndarray | None = None) -> Any:
     """Fill a tensor of the given shape with one value, zero where none is named."""
     sizes = ints(shape)

@@ -20,7 +20,7 @@ def sequence_construct(*inputs: AsIs) -> list[Any]:
     return list(inputs)
 
 
-@op("SequenceEmpty", since=11)
+@op("SequenceEmpty", since=11, gradient=False)
 def sequence_empty(*, dtype: int | None = None) -> list[Any]:
     """Make a sequence of nothing."""
     del dtype  # a list of nothing has no type

@@ -93,19 +93,19 @@ def _frame_length(signal: Tensor, window: Tensor | None, frame_length: np.ndarra
     return signal.shape[1] if window is None else window.shape[0]
 
 
-@op("HannWindow", since=17)
+@op("HannWindow", since=17, gradient=False)
 def hann_window(size: Host, *, output_datatype: int = TensorProto.FLOAT, periodic: int = 1) -> Tensor:
     """Make a Hann window: one raised cosine."""
     return _cosines(size, (0.5, -0.5), output_datatype, bool(periodic))
 
 
-@op("HammingWindow", since=17)
+@op("HammingWindow", since=17, gradient=False)
 def hamming_window(size: Host, *, output_datatype: int = TensorProto.FLOAT, periodic: int = 1) -> Tensor:
     """Make a Hamming window: a raised cosine that does not quite reach zero."""
     return _cosines(size, (25 / 46, -21 / 46), output_datatype, bool(periodic))
 
 
-@op("BlackmanWindow", since=17)
+@op("BlackmanWindow", since=17, gradient=False)
 def blackman_window(size: Host, *, output_datatype: int = TensorProto.FLOAT, periodic: int = 1) -> Tensor:
     """Make a Blackman window: two raised cosines."""
     return _cosines(size, (0.42, -0.5, 0.08), output_datatype, bool(periodic))
@@ -118,7 +118,7 @@ def _cosines(size: np.ndarray, weights: tuple[float, ...], dtype: int, periodic:
     return torch.stack(terms).sum(0).to(torch_dtype(dtype))
 
 
-@op("MelWeightMatrix", since=17)
+@op("MelWeightMatrix", since=17, gradient=False)
 def mel_weight_matrix(
     num_mel_bins: Host,
     dft_length: Host,

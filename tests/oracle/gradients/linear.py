@@ -1,0 +1,159 @@
+"""Matrix products and what is built of them: determinants, inverses, distances, Fourier transforms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from onnxsal.importer.operator import Operator
+from tests.oracle.gradients import (
+    Case,
+    Draw,
+    chance,
+    flag,
+    maybe,
+    numbers,
+    one_of,
+    options,
+    shape,
+    slopes,
+)
+
+MICROSOFT = "com.microsoft"
+some = st.floats(0.2, 1.5)
+
+
+@slopes("MatMul")
+def matmul(draw: Draw, op: Operator) -> Case:
+    n, k, m = draw(st.tuples(*[st.integers(1, 4)] * 3))
+    batch = shape(draw, (0, 2), (2, 3))
+    a = [*batch, n, k] if chance(draw) else [k] if chance(draw) else [n, k]
+    b = [*batch, k, m] if chance(draw) else [k, m] if chance(draw) else [k]
+    return Case([numbers(draw, a), numbers(draw, b)])
+
+
+@slopes("Gemm", unused={"broadcast": "is implied"})
+@slopes("FusedGemm", "GemmFastGelu", domain=MICROSOFT, unused={"activation_gamma": "no fused activation takes three"})
+def gemm(draw: Draw, op: Operator) -> Case:
+    n, k, m = draw(st.tuples(*[st.integers(1, 4)] * 3))
+    chosen = options(draw, op, alpha=some, beta=some, transA=flag, transB=flag)
+    a, b = numbers(draw, [n, k]), numbers(draw, [k, m])
+    a, b = (a.T if chosen.get("transA") else a), (b.T if chosen.get("transB") else b)
+    c = draw(one_of(([n, m], [m], [1], [n, 1], [])))
+    if op.name == "GemmFastGelu":
+        return Case([a, b, maybe(draw, lambda: numbers(draw, [m]))])
+    if op.name == "Gemm" and op.since < 7:
+        return Case([a, b, numbers(draw, [m])], chosen)
+    if op.name == "FusedGemm":
+        chosen |= draw(one_of(ACTIVATIONS))
+    return Case([np.ascontiguousarray(a), np.ascontiguousarray(b), maybe(draw, lambda: numbers(draw, c))], chosen)
+
+
+ACTIVATIONS: tuple[dict[str, Any], ...] = (
+    {"activation": "Tanh"},
+    {"activation": "LeakyRelu", "activation_alpha": 0.2},
+    {"activation": "HardSigmoid", "activation_alpha": 0.211, "activation_beta": 0.513},
+    {"activation": "Sigmoid"},
+)
+
+
+@slopes("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
+def fused_matmul(draw: Draw, op: Operator) -> Case:
+    n, k, m, g = draw(st.tuples(*[st.integers(1, 3)] * 4))
+    chosen = options(draw, op, alpha=some, transA=flag, transB=flag, transBatchA=flag, transBatchB=flag)
+    a, b = numbers(draw, [g, n, k]), numbers(draw, [g, k, m])
+    for side, name in enumerate("AB"):
+        turned = (a, b)[side]
+        if chosen.get(f"trans{name}"):
+            turned = turned.transpose(0, 2, 1)
+        if chosen.get(f"transBatch{name}"):
+            turned = np.moveaxis(turned, 0, 1)
+        a, b = (turned, b) if side == 0 else (a, turned)
+    return Case([np.ascontiguousarray(a), np.ascontiguousarray(b)], chosen)
+
+
+@slopes("Einsum")
+def einsum(draw: Draw, op: Operator) -> Case:
+    equation, *sizes = draw(one_of((
+        ("ij,jk->ik", [2, 3], [3, 4]), ("...ij,...jk", [2, 2, 3], [2, 3, 2]), ("ii->i", [3, 3]), ("ij->", [2, 3]),
+        ("bhqd,bhkd->bhqk", [2, 2, 3, 2], [2, 2, 4, 2]), ("i,j,k->ijk", [2], [3], [2]), ("ij->ji", [2, 3]),
+    )))  # fmt: skip
+    return Case([numbers(draw, s) for s in sizes], {"equation": equation})
+
+
+@slopes("Det")
+@slopes("Inverse", domain=MICROSOFT)
+def det(draw: Draw, op: Operator) -> Case:
+    n = draw(st.integers(1, 3))
+    return Case([numbers(draw, [*shape(draw, (1, 2), (1, 2)), n, n], 0.1, 1) + 2 * np.eye(n)])
+
+
+@slopes("CDist", domain=MICROSOFT, modes={"metric": ("sqeuclidean", "euclidean")})
+def cdist(draw: Draw, op: Operator) -> Case:
+    d = draw(st.integers(1, 4))
+    both = numbers(draw, [5, d])
+    return Case([both[:2], both[2:]], options(draw, op, metric=one_of(("sqeuclidean", "euclidean"))))
+
+
+@slopes("BiasAdd", "BiasSplitGelu", "BiasDropout", domain=MICROSOFT, unused={"seed": "nothing is drawn"})
+def bias(draw: Draw, op: Operator) -> Case:
+    sizes = [2, 3, 4]
+    inputs = [numbers(draw, sizes), numbers(draw, [4])]
+    if op.name == "BiasAdd":
+        inputs.append(numbers(draw, sizes))
+    if op.name == "BiasDropout":
+        return Case([*inputs, maybe(draw, lambda: numbers(draw, sizes))], {}, 2)
+    return Case(inputs)
+
+
+@slopes("DFT", modes={"inverse": (0, 1), "onesided": (0, 1)})
+def dft(draw: Draw, op: Operator) -> Case:
+    inverse, onesided = draw(flag), draw(flag)
+    parts = 1 if (onesided and not inverse) or (chance(draw) and not inverse) else 2
+    if inverse and onesided and op.since < 20:
+        onesided = 0
+    sizes = [2, draw(st.integers(2, 4)), draw(st.integers(2, 5)), parts]
+    axis = draw(one_of((1, 2)))
+    length = maybe(draw, lambda: np.array(draw(st.integers(2, 6))))
+    chosen = {"inverse": inverse, "onesided": onesided}
+    if "axis" in op.attributes:
+        return Case([numbers(draw, sizes), length], chosen | {"axis": axis})
+    return Case([numbers(draw, sizes), length, np.array(axis)], chosen)
+
+
+@slopes("STFT", modes={"onesided": (0, 1)})
+def stft(draw: Draw, op: Operator) -> Case:
+    parts = draw(one_of((1, 1, 2)))
+    chosen = {"onesided": draw(flag) if parts == 1 else 0}
+    window = maybe(draw, lambda: numbers(draw, [4]))
+    return Case([numbers(draw, [2, 12, parts]), np.array(3), window, np.array(4)], chosen)
+
+
+@slopes(
+    "LinearAttention",
+    modes={"update_rule": ("linear", "gated", "delta", "gated_delta")},
+    unused={"chunk_size": "about speed"},
+)
+def linear_attention(draw: Draw, op: Operator) -> Case:
+    batch, steps, heads, width, out = 2, 3, draw(one_of((1, 2))), 2, 3
+    rule = draw(one_of(("linear", "gated", "delta", "gated_delta")))
+    query, key = numbers(draw, [batch, steps, 2 * width]), numbers(draw, [batch, steps, heads * width])
+    inputs: list[Any] = [query, key, numbers(draw, [batch, steps, heads * out])]
+    inputs.append(maybe(draw, lambda: numbers(draw, [batch, heads, width, out])))
+    inputs.append(numbers(draw, [batch, steps, heads], -1, -0.1) if "gated" in rule else None)
+    inputs.append(numbers(draw, [batch, steps, heads], 0.1, 0.9) if "delta" in rule else None)
+    chosen = {"kv_num_heads": heads, "q_num_heads": 2, "update_rule": rule} | options(draw, op, scale=some)
+    return Case(inputs, chosen, 2)
+
+
+@slopes("CausalConvWithState", modes={"activation": ("none", "silu")})
+def causal_conv(draw: Draw, op: Operator) -> Case:
+    channels, width, steps = 2, draw(st.integers(2, 3)), 4
+    inputs = [numbers(draw, [2, channels, steps]), numbers(draw, [channels, 1, width])]
+    inputs += [
+        maybe(draw, lambda: numbers(draw, [channels])),
+        maybe(draw, lambda: numbers(draw, [2, channels, width - 1])),
+    ]
+    return Case(inputs, options(draw, op, activation=one_of(("none", "silu"))), 2)

@@ -1,0 +1,85 @@
+"""Operators that compute with narrow numbers: those whose slope is a true one."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from onnxsal.importer.operator import Operator
+from tests.oracle.gradients import Case, Draw, excuses, flag, generator, maybe, numbers, one_of, options, slopes
+
+MICROSOFT = "com.microsoft"
+
+
+@slopes("DequantizeLinear", unused={"output_dtype": "single or half precision, in which differences drown"})
+@slopes("DequantizeLinear", domain=MICROSOFT)
+def dequantize(draw: Draw, op: Operator) -> Case:
+    x = generator(draw).integers(-100, 100, [2, 4, 3]).astype(np.int8)
+    block = op.since >= 21 and draw(st.booleans())
+    if block:
+        return Case([x, numbers(draw, [2, 2, 3], 0.1, 1)], {"axis": 1, "block_size": 2})
+    per_axis = draw(st.booleans()) and (op.since >= 13 or op.domain)
+    scale = numbers(draw, [4], 0.1, 1) if per_axis else np.array(0.3)
+    zero = maybe(draw, lambda: np.ones_like(scale, np.int8))
+    return Case([x, scale, zero], {"axis": 1} if per_axis else {})
+
+
+@slopes("MatMulNBits", domain=MICROSOFT, modes={"bits": (2, 4, 8)}, unused={
+    "accuracy_level": "about speed", "weight_prepacked": "is refused",
+})  # fmt: skip
+def matmul_nbits(draw: Draw, op: Operator) -> Case:
+    bits, k, n, block = draw(one_of((2, 4, 8))), 20, 3, 16
+    packed = generator(draw).integers(0, 256, [n, 2, block * bits // 8]).astype(np.uint8)
+    inputs = [numbers(draw, [2, k]), packed, numbers(draw, [n * 2], 0.1, 1)]
+    zero = maybe(draw, lambda: generator(draw).integers(0, 256, [n * -(-2 * bits // 8)]).astype(np.uint8))
+    bias = maybe(draw, lambda: numbers(draw, [n]))
+    return Case([*inputs, zero, None, bias], {"K": k, "N": n, "bits": bits, "block_size": block})
+
+
+@slopes("MatMulBnb4", domain=MICROSOFT, modes={"quant_type": (0, 1)}, unused={"training_mode": "about memory"})
+def matmul_bnb4(draw: Draw, op: Operator) -> Case:
+    k, n, block = 16, 3, 16
+    packed = generator(draw).integers(0, 256, [k * n // 2]).astype(np.uint8)
+    chosen = {"K": k, "N": n, "block_size": block, "quant_type": draw(flag)} | options(draw, op, transB=flag)
+    a = numbers(draw, [2, k if chosen.get("transB", 1) else n])
+    return Case([a, packed, numbers(draw, [k * n // block], 0.1, 1)], chosen)
+
+
+@slopes("GatherBlockQuantized", domain=MICROSOFT, modes={"bits": (4, 8)})
+def gather_block(draw: Draw, op: Operator) -> Case:
+    bits, rows, width, block = draw(one_of((4, 8))), 5, 32, 16
+    data = generator(draw).integers(0, 256, [rows, width * bits // 8]).astype(np.uint8)
+    picks = generator(draw).integers(0, rows, [2, 3])
+    chosen = {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": 1}
+    return Case([data, picks, numbers(draw, [rows, width // block], 0.1, 1)], chosen)
+
+
+STRAIGHT = (
+    "rounds: its gradient goes straight through by choice, as tests/importer/ops shows, and no difference tells it"
+)
+excuses(
+    STRAIGHT,
+    *("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"),
+)
+excuses(
+    STRAIGHT,
+    *(
+        "QuantizeLinear",
+        "QLinearAdd",
+        "QLinearMul",
+        "QLinearConcat",
+        "QLinearWhere",
+        "QLinearSigmoid",
+        "QLinearLeakyRelu",
+    ),
+    *(
+        "QLinearSoftmax",
+        "QLinearConv",
+        "QLinearAveragePool",
+        "QLinearGlobalAveragePool",
+        "QGemm",
+        "DynamicQuantizeLSTM",
+    ),
+    *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention"),
+    domain=MICROSOFT,
+)
