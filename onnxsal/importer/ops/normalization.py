@@ -262,7 +262,9 @@ def lrn(x: Tensor, *, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
 def mean_variance_normalization(x: Tensor, *, axes: list[int] = [0, 2, 3]) -> Tensor:  # noqa: B006 (the schema's default)
     """Subtract the mean and divide by the standard deviation over the given axes."""
     mean = x.mean(axes, keepdim=True)
-    deviation = (x.square().mean(axes, keepdim=True) - mean.square()).sqrt()
+    variance = x.square().mean(axes, keepdim=True) - mean.square()
+    varies = variance > 0  # a root has no slope at zero, and rounding may end below
+    deviation = torch.where(varies, torch.where(varies, variance, 1.0).sqrt(), 0.0)
     return (x - mean) / (deviation + 1e-9)
 
 

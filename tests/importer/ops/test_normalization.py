@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from onnxsal.importer.build import build
 from onnxsal.importer.normalise import normalise
+from onnxsal.importer.ops.normalization import mean_variance_normalization
 from tests.importer.ops.support import check, node_model
 
 
@@ -160,6 +162,12 @@ def test_lrn(size: int) -> None:
 def test_mean_variance_normalization(opset: int) -> None:
     check("MeanVarianceNormalization", [floats(2, 3, 4, 5)], opset=opset, trace=True)
     check("MeanVarianceNormalization", [floats(2, 3, 4)], opset=opset, axes=[1, -1], gradient=True)
+
+
+def test_mean_variance_normalization_of_what_does_not_vary() -> None:
+    x = torch.full((2, 3, 4, 5), 0.5, requires_grad=True)
+    (gradient,) = torch.autograd.grad((mean_variance_normalization(x) * torch.rand(2, 3, 4, 5)).sum(), x)
+    assert gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("opset", [7, 10, 12, 13, 22])

@@ -157,3 +157,31 @@ def causal_conv(draw: Draw, op: Operator) -> Case:
         maybe(draw, lambda: numbers(draw, [2, channels, width - 1])),
     ]
     return Case(inputs, options(draw, op, activation=one_of(("none", "silu"))), 2)
+
+
+@slopes("MoE", domain=MICROSOFT, modes={
+    "activation_type": ("relu", "gelu", "silu", "identity", "swiglu"), "normalize_routing_weights": (0, 1),
+    "swiglu_fusion": (0, 1, 2),
+}, unused={"use_sparse_mixer": "no processor kernel reads it"})  # fmt: skip
+def experts(draw: Draw, op: Operator) -> Case:
+    kind = draw(one_of(("relu", "gelu", "silu", "identity", "swiglu")))
+    fusion = draw(st.integers(0, 2)) if kind == "swiglu" else 0
+    count, width, inner, tokens = 3, 2, 2, 2
+    first = 2 * inner if fusion else inner
+    chosen: dict[str, Any] = {"activation_type": kind} | options(
+        draw, op, k=st.integers(1, 3), normalize_routing_weights=flag, swiglu_fusion=st.just(fusion)
+    )
+    if kind == "swiglu":
+        chosen |= {"swiglu_fusion": fusion}
+        chosen |= options(
+            draw, op, activation_alpha=some, activation_beta=some, swiglu_limit=one_of((0.8137, 1.4142)),
+            swiglu_limit_after_activation=flag,
+        )  # fmt: skip
+    inputs = [
+        numbers(draw, [tokens, width]), numbers(draw, [tokens, count]), numbers(draw, [count, first, width]),
+        maybe(draw, lambda: numbers(draw, [count, first])), numbers(draw, [count, width, inner]),
+        maybe(draw, lambda: numbers(draw, [count, width])),
+    ]  # fmt: skip
+    if kind in {"swiglu", "silu"} and not fusion and (kind == "swiglu" or chance(draw)):
+        inputs += [numbers(draw, [count, inner, width]), maybe(draw, lambda: numbers(draw, [count, inner]))]
+    return Case(inputs, chosen)

@@ -32,7 +32,8 @@ def resize(draw: Draw, op: Operator) -> Case:
     coordinates = draw(one_of(COORDINATES if op.since >= 19 else SINCE_11))
     chosen: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": coordinates}
     chosen["nearest_mode"] = draw(one_of(ROUNDINGS))
-    chosen["exclude_outside"] = draw(flag) if mode == "cubic" else draw(st.just(0))
+    # places that tf_half_pixel_for_nn finds may lie where every element is outside, and nothing is left to mix
+    chosen["exclude_outside"] = draw(flag) if mode == "cubic" and coordinates != "tf_half_pixel_for_nn" else 0
     chosen |= options(draw, op, cubic_coeff_a=one_of((-0.5, -0.75)), extrapolation_value=st.just(0.5))
     if "antialias" in op.attributes and mode != "nearest" and coordinates != "tf_crop_and_resize":
         chosen["antialias"] = draw(flag)
