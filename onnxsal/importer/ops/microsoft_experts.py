@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +12,7 @@ from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import op
 
 DOMAIN = "com.microsoft"
-PLAIN = {
+PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": lambda x: F.gelu(x, approximate="tanh"),  # what ONNX Runtime's kernels compute
     "silu": F.silu,
@@ -72,7 +74,10 @@ def _halves(hidden: Tensor, fusion: int) -> tuple[Tensor, Tensor | None]:
     """Take gate and value apart: side by side, or one after the other."""
     if fusion == 0:
         return hidden, None
-    return (hidden[..., 0::2], hidden[..., 1::2]) if fusion == 1 else hidden.chunk(2, -1)
+    if fusion == 1:
+        return hidden[..., 0::2], hidden[..., 1::2]
+    gate, up = hidden.chunk(2, -1)
+    return gate, up
 
 
 def _swiglu(

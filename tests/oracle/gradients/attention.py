@@ -139,3 +139,15 @@ def group_query(draw: Draw, op: Operator) -> Case:
     if chance(draw):
         inputs += [None, None, numbers(draw, [size]), numbers(draw, [size])]
     return Case(inputs, chosen, 4 if chosen.get("qk_output") else 3)
+
+
+GRAPH = "a graph, which test_flex_attention.py gives"
+
+
+@slopes("FlexAttention", domain="ai.onnx.preview", unused={
+    "score_mod": GRAPH, "prob_mod": GRAPH, "softmax_precision": "double precision by itself",
+})  # fmt: skip
+def flex_attention(draw: Draw, op: Operator) -> Case:
+    heads, kv_heads = draw(one_of(((2, 2), (2, 1))))
+    sizes = [[BATCH, heads, 3, WIDTH], [BATCH, kv_heads, 4, WIDTH], [BATCH, kv_heads, 4, WIDTH + 1]]
+    return Case([numbers(draw, s) for s in sizes], options(draw, op, scale=some))
