@@ -103,7 +103,7 @@ def more_rows(feeds: Feeds, device: str, measured: int) -> int:
 
 def row_bytes(feeds: Feeds) -> int:
     """Return how many bytes one row of the feeds has."""
-    return sum(value[:1].numel() * value.element_size() for value in feeds.values())
+    return sum((value[:1] if value.ndim else value).numel() * value.element_size() for value in feeds.values())
 
 
 def _within(device: str, bytes_per_row: int, most: int) -> int:

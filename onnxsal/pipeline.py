@@ -487,13 +487,13 @@ def _completeness(
 ) -> Tensor | None:
     """Return sum of attributions - (score - baseline's score) per example, where the method promises zero."""
     if plan.method.relevance:
-        sizes = sum((value.abs().flatten(1).sum(1) for value in values.values()), torch.zeros_like(number))
+        sizes = sum((value.abs().reshape(len(value), -1).sum(1) for value in values.values()), torch.zeros_like(number))
         if remark := explosion(sizes, number):
             score.note(remark)
     if not plan.method.complete:
         return None
     reference = _reference(plan, score, number, options)
-    total = sum((value.flatten(1).sum(1) for value in values.values()), torch.zeros_like(number))
+    total = sum((value.reshape(len(value), -1).sum(1) for value in values.values()), torch.zeros_like(number))
     given = plan.request.completeness_tolerance
     found = Completeness(total, number, reference, plan.method.tolerance if given is None else given)
     found.require(plan.method.name)

@@ -95,3 +95,14 @@ def test_the_tolerance_can_be_as_strict_as_wanted() -> None:
     with pytest.raises(CompletenessError):
         onnxsal.explain(steep(), ONE, method="integrated_gradients", steps=20, completeness_tolerance=1e-6)
     onnxsal.explain(steep(), ONE, method="deep_lift", completeness_tolerance=1e-12)
+
+
+@pytest.mark.parametrize("shape", [["N"], []])
+def test_inputs_of_one_number_are_summed_too(shape: list[str]) -> None:
+    proto = tiny.model(
+        [helper.make_node("Mul", ["x", "x"], ["y"])], [("x", tiny.DOUBLE, shape)], [("y", tiny.DOUBLE, shape)]
+    )
+    x = np.array([3.0, 2.0]) if shape else np.array(3.0)
+    result = onnxsal.explain(proto, {"x": x}, method="deep_lift")
+    np.testing.assert_allclose(result.values["x"], x**2)
+    np.testing.assert_allclose(result.completeness, 0, atol=1e-12)
