@@ -209,7 +209,7 @@ def _sampling(shape: Sequence[int], passes: int) -> dict[str, Any]:
 
 
 def _features(shape: Sequence[int], passes: int) -> dict[str, Any]:
-    return {"features": f"grid:{_cell(shape)}", "samples": passes}
+    return {"features": f"grid:{_cell(shape)}", "samples": max(passes, 2 * SIDE**2)}  # KernelSHAP's least
 
 
 METHODS: dict[str, Callable[[Sequence[int], int], dict[str, Any]]] = {
