@@ -178,13 +178,14 @@ class Subject:
         if method not in names:
             return lambda: NotImplemented
         counts = {"rise": "n_masks", "lime": "num_samples", "kernel_shap": "nsamples"}
+        given = {counts[method]: passes} | ({"p_keep": 0.5} if method == "rise" else {})  # else it searches for one
         return lambda: dianna.explain_image(
             str(self.path),
             self.array[0],
             names[method],
             labels=[self.target],
             axis_labels={0: "channels"},
-            **{counts[method]: passes},
+            **given,
         )
 
 
