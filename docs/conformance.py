@@ -32,7 +32,18 @@ importer are held by `tests/oracle/test_conformance.py`.
 {table}
 What the importer does not pass:
 
-{gaps}"""
+{gaps}
+## Gradients
+
+The gradient of every operator that has one is compared with central differences in double precision, in every version
+whose meaning differs and every mode, over generated shapes and attributes, input by input, with the weights as inputs
+and as constants. Operators declared to have none are shown not to move between their jumps. What cannot be tried so, as
+rounding whose gradient goes straight through, is listed with its reason in `tests/oracle/gradients/`
+(`tests/oracle/test_gradients.py`).
+
+Imported graphs trace with a symbolic batch, by `make_fx` and by `torch.export`, forwards and with their gradient; the
+models of the corpus that cannot are listed with their reason in `tests/oracle/untraceable.txt`.
+"""
 
 
 def onnx_runtime(case: Any) -> str | None:
