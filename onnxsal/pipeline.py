@@ -557,8 +557,9 @@ def _notes(plan: Plan, score: BoundScore, number: Tensor, values: Mapping[str, n
         yield f"{', '.join(broken)} not finite{f'; {place}' if place else ''}"
     by_gradient = plan.method.needs == "gradient"
     why = "no differentiable way leads from it to the score" if by_gradient else "the score does not move with it"
+    shares = plan.method.complete or plan.method.relevance
     for name, value in values.items():
-        if not value.any():
+        if not value.any() and not (shares and not score.feeds[name].any()):  # of nothing there is nothing to share
             yield f"every attribution of {kind} {name!r} is zero: {why}"
 
 

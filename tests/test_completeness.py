@@ -106,3 +106,10 @@ def test_inputs_of_one_number_are_summed_too(shape: list[str]) -> None:
     result = onnxsal.explain(proto, {"x": x}, method="deep_lift")
     np.testing.assert_allclose(result.values["x"], x**2)
     np.testing.assert_allclose(result.completeness, 0, atol=1e-12)
+
+
+def test_a_zero_input_is_not_said_to_be_cut_off() -> None:
+    zero = {"x": np.zeros((1, 3), np.float32)}
+    for method, cut_off in (("deep_lift", False), ("saliency", True)):
+        notes = " ".join(onnxsal.explain(tiny.square(), zero, method=method).provenance.notes)
+        assert ("no differentiable way" in notes) is cut_off

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from onnxsal.entries import Baselines, Method
+from onnxsal.entries import ZERO, Baselines, Method
 from onnxsal.hookspecs import hookimpl
 from onnxsal.methods import _deep_lift as lift
 from onnxsal.methods._rules import Missing
 from onnxsal.types import Feeds, Score
-
-ZEROS = Baselines("zero")
 
 
 def explain(
     score: Score,
     feeds: Feeds,
     *,
-    baselines: Baselines = ZEROS,
+    baselines: Baselines = ZERO,
     rule: lift.ActivationRule = "rescale",
     steps: int = lift.STEPS,
     missing: Missing = "error",
