@@ -394,6 +394,8 @@ class Rules(Entry):
     family: str
     rules: Mapping[str, Callable[..., Any] | None]
 
+    details: ClassVar[frozenset[str]] = frozenset({"rules"})
+
     @property
     def summary(self) -> str:
         """The family, and how many operators there are rules for."""
