@@ -194,8 +194,8 @@ def verify(
     parity = Parity(outputs, tolerance, quantized=quantized)
     if parity.ok or quantized == "float":  # without rounding every node differs
         return parity
-    values = _torch_values(module, _arguments(model, arrays, device, precision))
-    return Parity(outputs, tolerance, first_divergence(model, arrays, values, tolerance))
+    first = first_divergence(model, arrays, device, tolerance, precision)
+    return replace(parity, first=first)
 
 
 def verify_once(
@@ -352,16 +352,10 @@ def _float_distance(got: np.ndarray, expected: np.ndarray) -> tuple[float, float
 
 
 def first_divergence(
-    model: Model, arrays: Mapping[str, np.ndarray], values: Mapping[str, Any], tolerance: float
+    model: Model, arrays: Mapping[str, np.ndarray], device: str, tolerance: float, precision: Precision = "native"
 ) -> Divergence | None:
-    """Return the first node of the main graph whose output differs though its inputs agree.
-
-    Args:
-        model: The model.
-        arrays: What it was fed.
-        values: The imported graph's values by their ONNX names.
-        tolerance: The largest accepted distance as a part of a value's scale.
-    """
+    """Return the first node of the main graph whose output differs though its inputs agree."""
+    values = _torch_values(model.torch(device, precision=precision), _arguments(model, arrays, device, precision))
     read = {name for node in model.graph.walk() for name in node.inputs} | {port.name for port in model.outputs}
     ours = {name: value for name, value in values.items() if name in read}
     theirs = _runtime_values(model, arrays, [o for node in model.graph.nodes for o in node.outputs if o in ours])
