@@ -19,6 +19,7 @@ from onnxsal.compiler.trace import Trace, origin, root
 from onnxsal.errors import CompileFault
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.values import to_host
+from onnxsal.types import Port
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,18 @@ class _Assembly:
             self._write(item)
         for port in self.source.outputs:
             self._name_output(self._read(0, port.name), port.name)
-        outputs = [port_proto(port) for port in self.source.outputs]
+        outputs = [port_proto(self._believed(port)) for port in self.source.outputs]
         for port in (p for p in self.source.inputs if p.name in self.trace.results):
             self._name_output(self.values[root(self.trace.results[port.name])], labels[port.name])
             outputs.append(port_proto(port, labels[port.name]))
         return self._pruned(outputs)
+
+    def _believed(self, port: Port) -> Port:
+        """Return an output as it is declared, its shape left out where that has another rank than was traced."""
+        node = self.trace.runs[0].values.get(port.name)
+        if node is None or port.shape is None or len(node.meta["val"].shape) == len(port.shape):
+            return port
+        return Port(port.name, port.dtype, None)
 
     # which item makes what
 
@@ -86,7 +94,7 @@ class _Assembly:
         fed = {node for run in self.trace.runs for node in run.feeds.values()}
         first: dict[fx.Node, tuple[int, str]] = {}  # later names of a value are copies of it
         for number, run in enumerate(self.trace.runs):
-            for name, node in run.values.items():
+            for name, node in (*run.values.items(), *run.again):
                 if node not in fed:
                     first.setdefault(node, (number, name))
         return {n: (run, name) for n, (run, name) in first.items() if name in self.makers[run] and name in self.types}

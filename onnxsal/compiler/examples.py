@@ -45,8 +45,8 @@ def with_rows(
         array = arrays[name]
         repeated = np.concatenate([array] * -(-rows // len(array)))[:rows] if rows else array
         if array.dtype.kind == "f":
-            repeated = (repeated + 0.1 * random.standard_normal(repeated.shape) * _spread(array)).astype(array.dtype)
-        found[name] = repeated
+            repeated = repeated + 0.1 * random.standard_normal(repeated.shape) * _spread(array)
+        found[name] = np.asarray(repeated, array.dtype)
     return found
 
 

@@ -51,6 +51,7 @@ class GraphScore(BoundScore):
         self.places = places
         self.together = together
         self.examples = feeds[explained[0]].shape[0] if stacked else 1
+        self._bare = {id(row): feeds[name] for name, row in self._feeds.items()}
 
     def with_feeds(self, feeds: Feeds) -> GraphScore:
         """Return the score of other examples, k rows for each of this score's."""
@@ -89,7 +90,7 @@ class GraphScore(BoundScore):
         return None if self.together else self.examples
 
     def _chunked(self, kind: str, feeds: Feeds, work: Callable[[Feeds, int], Result]) -> Iterator[Result]:  # noqa: ARG002
-        if self.together:
+        if self.together or (isinstance(self.examples, int) and _count(feeds) == self.examples):
             yield work(feeds, 0)
             return
         for call in range(_count(feeds) // self.examples):
@@ -99,10 +100,19 @@ class GraphScore(BoundScore):
     def _call(self, feeds: Feeds, start: int) -> tuple[Feeds, list[Any]]:  # noqa: ARG002
         copies = _count(feeds) // self.examples
         fixed = {n: self._copied(v, copies) if n in self.batched else v for n, v in self.fixed.items()}
-        call = {n: v.to(self._feeds[n].dtype) for n, v in feeds.items()} | fixed
+        call = {n: self._of_type(v, self._feeds[n].dtype) for n, v in feeds.items()} | fixed
         if not self.stacked:
-            call = {n: v if n in self.fixed and n not in self.batched else v[0] for n, v in call.items()}
+            fixed = {n: v for n, v in call.items() if n in self.fixed and n not in self.batched}
+            call = {n: self._without_rows(v) for n, v in call.items()} | fixed
         return call, list(self.targets)
+
+    @staticmethod
+    def _of_type(value: Tensor, dtype: torch.dtype) -> Tensor:
+        return value if value.dtype is dtype else value.to(dtype)
+
+    def _without_rows(self, value: Tensor) -> Tensor:
+        """Return the one row there is; of an input the input itself, so that it is seen that nothing was changed."""
+        return self._bare.get(id(value), value[0])
 
     def _at_rest(self, gradients: Feeds, start: int, count: int) -> Feeds:  # noqa: ARG002
         copies = count // self.examples

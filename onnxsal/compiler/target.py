@@ -92,7 +92,8 @@ class GraphTarget:
             return value_of(outputs, [self.fixed], stacked=stacked)
         output = _with_rows(outputs[self.output], stacked)
         numbers = output.reshape(output.shape[0], -1) if self.is_fed else output[(slice(None), *self.fixed.index)]
-        of_rows = places.repeat(output.shape[0] // places.shape[0])
+        copies = output.shape[0] // places.shape[0]
+        of_rows = places if copies == 1 else places.repeat(copies)
         return numbers.gather(1, of_rows.unsqueeze(1)).squeeze(1)
 
 

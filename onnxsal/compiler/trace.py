@@ -46,6 +46,8 @@ class Run:
 
     feeds: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
+    again: list[tuple[str, Any]] = field(default_factory=list)
+    """Values that were computed again, by other runs on the same feeds."""
 
 
 @dataclass
@@ -190,7 +192,9 @@ def _merged(runs: list[Run]) -> list[Run]:
         run.values = {name: root(node) for name, node in run.values.items()}
         key = tuple(sorted((name, node.name) for name, node in run.feeds.items()))
         if key in merged:
-            merged[key].values |= {n: v for n, v in run.values.items() if n not in merged[key].values}
+            first = merged[key].values
+            merged[key].again += [(name, node) for name, node in run.values.items() if name in first]
+            first |= {name: node for name, node in run.values.items() if name not in first}
         else:
             merged[key] = run
     return list(merged.values())

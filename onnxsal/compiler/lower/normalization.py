@@ -10,7 +10,6 @@ import numpy as np
 from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower
 from onnxsal.compiler.lower.reduction import reduced
-from onnxsal.errors import CompileFault
 
 
 @lower(
@@ -32,15 +31,22 @@ def native_batch_norm(
     x: Value,
     weight: Value | None,
     bias: Value | None,
-    mean: Value,
-    var: Value,
+    mean: Value | None,
+    var: Value | None,
     training: bool,
     momentum: float,
     eps: float,
-) -> tuple[Value, None, None]:
-    if training or mean is None:
-        raise CompileFault("batch normalisation by the batch's own statistics")
-    return batch_norm(g, x, weight, bias, mean, var, momentum, eps)
+) -> tuple[Value, Value | None, Value | None]:
+    if not training and mean is not None and var is not None:
+        return batch_norm(g, x, weight, bias, mean, var, momentum, eps)
+    axes, places = [0, *range(2, x.rank)], [-1, *[1] * (x.rank - 2)]
+    own, centred, inverse = _moments(g, x, axes, eps)
+    scaled = g.Mul(centred, inverse)
+    if weight is not None:
+        scaled = g.Mul(scaled, g.Reshape(weight, places))
+    if bias is not None:
+        scaled = g.Add(scaled, g.Reshape(bias, places))
+    return scaled, g.Squeeze(own, axes), g.Squeeze(inverse, axes)
 
 
 @lower("aten.native_batch_norm_backward.default")
@@ -49,27 +55,32 @@ def batch_norm_backward(
     gradient: Value,
     x: Value,
     weight: Value | None,
-    mean: Value,
-    var: Value,
+    mean: Value | None,
+    var: Value | None,
     saved_mean: Value | None,
     saved_inverse: Value | None,
     training: bool,
     eps: float,
     wanted: Sequence[bool],
 ) -> tuple[Value, Value | None, Value | None]:
-    """Scale by what the forward pass scaled by: one number a channel, folded when the file is loaded."""
+    """Scale by what the forward pass scaled by: one number a channel, folded when the file is loaded.
+
+    In training mode the statistics are the batch's own, and carry gradients too.
+    """
+    places, axes = [-1, *[1] * (x.rank - 2)], [0, *range(2, x.rank)]
+    if training or var is None:
+        assert saved_inverse is not None
+        inverse, mean = saved_inverse, saved_mean
+    else:
+        inverse = g.Reciprocal(g.Sqrt(g.Add(var, g.scalar(eps, var.dtype))))
+    spread = g.Reshape(inverse, places)
+    scaled = g.Mul(g.Sub(x, g.Reshape(mean, places)), spread)
+    by_gain = g.ReduceSum(g.Mul(gradient, scaled), axes, keepdims=0) if wanted[1] else None
+    by_offset = g.ReduceSum(gradient, axes, keepdims=0) if wanted[2] else None
     if training:
-        raise CompileFault("batch normalisation by the batch's own statistics")
-    places = [-1, *[1] * (x.rank - 2)]
-    inverse = g.Reciprocal(g.Sqrt(g.Add(var, g.scalar(eps, var.dtype))))
+        back = gradient if weight is None else g.Mul(gradient, g.Reshape(weight, places))
+        return _back_through(g, Value(back.name, x.dtype), scaled, spread, axes, x), by_gain, by_offset
     scale = inverse if weight is None else g.Mul(weight, inverse)
-    by_gain = by_offset = None
-    axes = [0, *range(2, x.rank)]
-    if wanted[1]:
-        scaled = g.Mul(g.Sub(x, g.Reshape(mean, places)), g.Reshape(inverse, places))
-        by_gain = g.ReduceSum(g.Mul(gradient, scaled), axes, keepdims=0)
-    if wanted[2]:
-        by_offset = g.ReduceSum(gradient, axes, keepdims=0)
     return g.Mul(gradient, g.Reshape(scale, places)), by_gain, by_offset
 
 

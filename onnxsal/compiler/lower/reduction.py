@@ -103,11 +103,14 @@ def extreme_of_all(g: Builder, x: Value, *, onnx: str) -> Value:
 def extreme(g: Builder, x: Value, dim: int, keepdim: bool = False, *, onnx: str) -> tuple[Value, Value]:
     reduction = {"ArgMax": "ReduceMax", "ArgMin": "ReduceMin"}[onnx]
     axis = dim % x.rank
-    return reduced(g, reduction, x, [axis], keepdim), g.op(onnx, x, axis=axis, keepdims=int(keepdim))
+    numbers = g.cast(x, torch.int32) if x.dtype is torch.bool else x
+    highest = Value(reduced(g, reduction, numbers, [axis], keepdim).name, numbers.dtype)
+    return g.cast(highest, g.result[0].dtype), g.op(onnx, numbers, axis=axis, keepdims=int(keepdim))
 
 
 @lower_each("aten.{}.default", {"argmax": "ArgMax", "argmin": "ArgMin"})
 def argument(g: Builder, x: Value, dim: int | None = None, keepdim: bool = False, *, onnx: str) -> Value:
+    x = g.cast(x, torch.int32) if x.dtype is torch.bool else x
     if dim is None:
         flat = g.reshape(x, [-1])
         found = g.op(onnx, flat, axis=0, keepdims=0)
