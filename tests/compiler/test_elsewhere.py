@@ -51,5 +51,8 @@ def test_runs_without_torch_onnx_and_onnxsal(python, tmp_path, method):
         model = onnxsal.load(MODELS / "digits_cnn.onnx")
         np.testing.assert_allclose(found["logits"], model.session().run(None, {"image": fed["image"]})[0], rtol=1e-5)
         if method != "smoothgrad":  # its draws are each example's own in the engine
-            expected = onnxsal.explain(model, {"image": fed["image"]}, method=method, target=3).values["image"]
+            found_here = onnxsal.explain(
+                model, {"image": fed["image"]}, method=method, target=3, completeness_tolerance=10
+            )
+            expected = found_here.values["image"]
             np.testing.assert_allclose(found["image_attribution"], expected, atol=1e-4 * np.abs(expected).max())

@@ -76,6 +76,8 @@ HOLLOW = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 def unary(g: Builder, x: Value, *, onnx: str) -> Value:
     if onnx == "BitwiseNot" and g.result.dtype is torch.bool:
         onnx = "Not"
+    if onnx == "Relu" and not g.result.dtype.is_floating_point:
+        return g.Max(x, g.scalar(0, g.result.dtype))
     return g.op(onnx, g.cast(x, g.result.dtype))
 
 
