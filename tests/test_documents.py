@@ -68,6 +68,25 @@ def test_the_readmes_python_runs(repository: Path, monkeypatch: pytest.MonkeyPat
     assert names["a"].values["image"].shape == (10, 1, 8, 8)  # type: ignore[attr-defined]
 
 
+def test_the_compilers_document_runs(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (session,) = blocks(DOCUMENTS["compile.md"], "python")
+    monkeypatch.chdir(repository)
+    names: dict[str, object] = {}
+    exec(compile(session, "compile.md", "exec"), names)
+    assert names["why"].shape == names["digits"].shape  # type: ignore[attr-defined]
+
+
+COMPILATIONS = [line for block in blocks(DOCUMENTS["compile.md"], "bash") for line in block.splitlines() if line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMPILATIONS)
+def test_the_compilers_commands_run(command: str, repository: Path) -> None:
+    words = shlex.split(command)
+    subprocess.run([sys.executable, "-m", *words], cwd=repository, check=True, timeout=300)
+    assert (repository / words[words.index("-o") + 1]).exists()
+
+
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder on the path, in which a distribution announces a plugin."""

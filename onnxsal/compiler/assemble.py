@@ -81,11 +81,12 @@ class _Assembly:
         return self._pruned(outputs)
 
     def _believed(self, port: Port) -> Port:
-        """Return an output as it is declared, its shape left out where that has another rank than was traced."""
+        """Return an output as it is declared, its dimensions left open where they are not as many as were traced."""
         node = self.trace.runs[0].values.get(port.name)
-        if node is None or port.shape is None or len(node.meta["val"].shape) == len(port.shape):
+        if node is None or port.shape is None:
             return port
-        return Port(port.name, port.dtype, None)
+        rank = len(node.meta["val"].shape)
+        return port if rank == len(port.shape) else Port(port.name, port.dtype, (None,) * rank)
 
     # which item makes what
 
