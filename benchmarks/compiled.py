@@ -2,9 +2,9 @@
 
     python benchmarks/compiled.py [MODEL.onnx ...] [--batch N] [--threads N] [--repeats N] [--no-captum]
 
-Without a model a ResNet-18 of random weights is written first. Each repeat runs, in turn: the plain session; the compiled
-saliency file; the torch engine; Captum's Saliency on the imported module. Figures are medians in milliseconds, the ratios
-are to ONNX Runtime's forward pass. The table is Markdown, ready for a document; the machine is named above it.
+Without a model a ResNet-18 of random weights is written first. Each repeat runs, in turn: the plain session; the
+compiled saliency file; the torch engine; Captum's Saliency on the imported module. Figures are medians in milliseconds,
+the ratios are to ONNX Runtime's forward pass. The table is Markdown; the machine is named above it.
 """
 
 from __future__ import annotations
