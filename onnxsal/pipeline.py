@@ -24,7 +24,7 @@ from onnxsal.diagnosis import find_break
 from onnxsal.engine import Running, open_engine, without_gradients
 from onnxsal.errors import PluginError, UsageError
 from onnxsal.importer.precision import raised_tensor
-from onnxsal.importer.section import value_in
+from onnxsal.importer.section import value_in, value_named
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.inputs import check_feeds
 from onnxsal.inspection import gradient_reach
@@ -145,6 +145,7 @@ def explanations(model: Model, feeds: Mapping[str, Any], request: Request) -> li
     plan = _plan(model, feeds, request)
     labels = None if request.neuron else labels_of(model.metadata)
     ranked = plan.answers.resolve(plan.target, plan.examples, stacked=plan.stacked, labels=labels)
+    plan.known.sharers = len(ranked)
     found = [explained_by(plan, score_of(plan, targets)) for targets in ranked]
     for one in found:
         _require_reach(plan, model, one.values, one.score.targets[0].output)
@@ -225,7 +226,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, arrays, running.device, request)
     subject = subject.entered(model, running.engine, tensors, request.keep) if subject.entrances else subject
-    first = _FirstRun(model, running, None if subject.values else method, tensors, explained)
+    first = _FirstRun(model, running, _ways_back(choice, subject, running), tensors, explained)
     target, answers = _answers(model, request, first)
     if need == "gradient":
         _require_numbers(model, answers.values, output_of(target, answers.values))
@@ -249,11 +250,11 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
 
 @dataclass
 class _FirstRun:
-    """Runs the call, a large one in parts; for a method that takes gradients the way back is kept open."""
+    """Runs the call, a large one in parts; the way back is kept open to the values a method takes gradients by."""
 
     model: Model
     running: Running
-    method: entries.Method | None
+    ways_back: Sequence[str]
     feeds: Feeds
     explained: Sequence[str]
     known: Known = field(default_factory=lambda: Known({}))
@@ -274,10 +275,10 @@ class _FirstRun:
 
     def _recorded(self, wanted: Sequence[str]) -> Recorded | None:
         """Return the run with the way back kept open; None where nobody asks for that, or memory runs out."""
-        if self.method is None or self.method.needs != "gradient" or not hasattr(self.running.engine, "record"):
+        if not self.ways_back:
             return None
         try:
-            return self.running.engine.record(self.feeds, self.explained, wanted)  # type: ignore[no-any-return]
+            return self.running.engine.record(self.feeds, self.ways_back, wanted)  # type: ignore[no-any-return]
         except (torch.OutOfMemoryError, MemoryError):
             return None
 
@@ -294,6 +295,19 @@ class _FirstRun:
             return in_parts(lambda feeds: self._run(feeds, wanted), self.feeds, stacked, size)
         except Exception:  # whatever a model does with a batch it was not exported for
             return None
+
+
+def _ways_back(choice: Choice, subject: Subject, running: Running) -> Sequence[str]:
+    """Return the values by which the method may take plain gradients of the call; none where that is not known."""
+    takes = choice.neediest.needs == "gradient" and hasattr(running.engine, "record")
+    if not takes or subject.values:
+        return ()
+    if "layer" not in choice.method.options:
+        return subject.inputs
+    if not choice.options["layer"]:
+        return ()
+    name = value_named(running.engine.module, choice.options["layer"])
+    return () if name in running.engine.inputs else (name,)
 
 
 def _with_own_layer(request: Request) -> Request:

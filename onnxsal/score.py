@@ -40,20 +40,26 @@ class Recorded(Protocol):
     """A run with the way back still open."""
 
     outputs: Feeds
+    explained: Sequence[str]
 
-    def gradients(self, score: Callable[[Feeds], Tensor]) -> Feeds:
-        """Return the derivative of ``score(outputs)``, summed over its rows, by each explained value."""
+    def gradients(self, score: Callable[[Feeds], Tensor], *, again: bool = True) -> Feeds:
+        """Return the derivative of ``score(outputs)``, summed over its rows, by each explained value.
+
+        ``again`` says whether it will be asked for more than once.
+        """
 
 
 @dataclass
 class Known:
     """What the call that is explained answered, and the way back where it was recorded.
 
-    The record holds memory, so it is given up as soon as the score is asked for anything else.
+    The record holds memory, so it is given up as soon as the score is asked for anything else, and lets go of it while
+    the last of those who share it goes back.
     """
 
     outputs: Feeds
     record: Recorded | None = None
+    sharers: int = 1
 
 
 class BoundScore:
@@ -149,8 +155,6 @@ class BoundScore:
             relevance: Whether the output sends back its share of the score instead of the score's slope, for rules
                 that hand on relevance.
         """
-        if rules is None and not relevance and self._is_recorded(feeds):
-            return self._from_record()
         return self._gradients_by(tuple(feeds), feeds, rules, reference, relevance)
 
     def rules(self, family: str) -> dict[str, Any]:
@@ -161,16 +165,29 @@ class BoundScore:
         """Note what somebody who relies on the result has to know."""
         self.notes.setdefault(text)
 
-    def _is_recorded(self, feeds: Feeds) -> bool:
-        """Say whether these feeds are the call itself, and the way back from it is known."""
-        if self.known is None or self.known.record is None or not _are_same(feeds, self._feeds):
+    def _is_recorded(self, names: Sequence[str], feeds: Feeds) -> bool:
+        """Say whether these feeds are the call itself, and the way back from it to these values is known."""
+        record = None if self.known is None else self.known.record
+        return record is not None and set(names) == set(record.explained) and self._is_call(feeds)
+
+    def _is_known(self, names: Sequence[str], feeds: Feeds) -> bool:
+        """Say whether these feeds are the call itself, and these values of it are known."""
+        return self.known is not None and set(names) <= set(self.known.outputs) and self._is_call(feeds)
+
+    def _is_call(self, feeds: Feeds) -> bool:
+        """Say whether these feeds are the call itself, whose rows were each answered as they are alone."""
+        if not _are_same(feeds, self._feeds):
             return False
         return self.examples == 1 or (self.rows_allowed() is None and not (self.rows and self.rows < self.examples))
 
     def _from_record(self) -> Feeds:
         assert self.known is not None
         assert self.known.record is not None
-        gradients = self.known.record.gradients(lambda outputs: self._numbers(outputs, self.targets))
+        record = self.known.record
+        self.known.sharers -= 1
+        again = self.known.sharers > 0
+        self.known.record = record if again else None
+        gradients = record.gradients(lambda outputs: self._numbers(outputs, self.targets), again=again)
         return self._with_rows(gradients)
 
     def layer(self, *names: str) -> Layer:
@@ -253,6 +270,8 @@ class BoundScore:
         self, names: Sequence[str], feeds: Feeds, rules: Rules, reference: Feeds | None, relevance: bool
     ) -> Feeds:
         """Return the derivatives by some values of the graph, inputs or not."""
+        if rules is None and not relevance and self._is_recorded(names, feeds):
+            return self._from_record()
         self._require_gradients()
 
         def work(rows: Feeds, start: int) -> Feeds:
@@ -429,10 +448,16 @@ class BoundScore:
         }
 
     def _activations(self, names: Sequence[str], feeds: Feeds, start: int) -> Feeds:
+        with torch.no_grad():
+            return self._as_activations(self.engine.run(self._call(feeds, start)[0], names))
+
+    def _from_outputs(self, names: Sequence[str]) -> Feeds:
+        assert self.known is not None
+        return self._as_activations({name: self.known.outputs[name] for name in names})
+
+    def _as_activations(self, values: Feeds) -> Feeds:
         from onnxsal.importer.values import as_tensor
 
-        with torch.no_grad():
-            values = self.engine.run(self._call(feeds, start)[0], names)
         return self._with_rows({name: as_tensor(value) for name, value in values.items()})
 
     def _with_rows(self, values: Feeds) -> Feeds:
@@ -448,6 +473,8 @@ class Layer:
 
     def activations(self, feeds: Feeds) -> Feeds:
         """Return the values for every row of the feeds."""
+        if self.score._is_known(self.names, feeds):
+            return self.score._from_outputs(self.names)
         return _joined(
             self.score._chunked(
                 "activations", feeds, lambda rows, start: self.score._activations(self.names, rows, start)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from onnxsal.engines.onnxruntime import OnnxRuntimeEngine
-from onnxsal.engines.torch import TorchEngine
+from onnxsal.engines.torch import Record, TorchEngine
 from onnxsal.entries import Engine
 from onnxsal.errors import UsageError
 from onnxsal.hookspecs import hookimpl
@@ -65,9 +65,13 @@ class CompiledEngine(TorchEngine):
             return super().gradients(values, explained, score, wanted, rules, reference, relevance=relevance)
         return self._compiled(values, explained, score, names)
 
-    def record(self, values: Feeds, explained: Sequence[str], wanted: Sequence[str] | None = None) -> Answered:  # type: ignore[override]
+    def record(  # type: ignore[override]
+        self, values: Feeds, explained: Sequence[str], wanted: Sequence[str] | None = None
+    ) -> Answered | Record:
         """Run the original file; the way back is run anew."""
         names = self.outputs if wanted is None else list(wanted)
+        if not set(explained) <= set(values):
+            return super().record(values, explained, wanted)
         return Answered(self, values, explained, self.run(values, names))
 
     def _compiled(
@@ -119,7 +123,7 @@ class Answered:
     explained: Sequence[str]
     outputs: Feeds
 
-    def gradients(self, score: Callable[[Feeds], Tensor]) -> Feeds:
+    def gradients(self, score: Callable[[Feeds], Tensor], *, again: bool = True) -> Feeds:  # noqa: ARG002
         """Return the derivative of ``score(outputs)``, summed over its rows, by each explained input."""
         return self.engine.gradients(self.values, self.explained, score, list(self.outputs))
 

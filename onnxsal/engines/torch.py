@@ -88,19 +88,22 @@ class TorchEngine:
         return _gradients(total, {name: points[name] for name in explained})
 
     def record(self, values: Feeds, explained: Sequence[str], wanted: Sequence[str] | None = None) -> Record:
-        """Run the graph and keep the way back to the explained inputs open, so that a gradient costs no second run.
+        """Run the graph and keep the way back to the explained values open, so that a gradient costs no second run.
 
         Args:
             values: The inputs.
-            explained: Names of inputs.
+            explained: Names of inputs, or of inner values: then the way back ends there, and costs no more than that.
             wanted: Names of ONNX values; the model's outputs where None.
         """
         import torch
 
         names = self.outputs if wanted is None else list(wanted)
-        leaves = {name: values[name].detach().requires_grad_() for name in explained}
+        watched = [name for name in explained if name not in values]
+        leaves = {name: values[name].detach().requires_grad_() for name in explained if name in values}
         with torch.enable_grad():
-            return Record(_by_name(names, self._answers(values | leaves, names, (), None, None)), leaves)
+            answers = _by_name([*names, *watched], self._answers(values | leaves, names, watched, None, None))
+        points = leaves | {name: answers[name] for name in watched}
+        return Record(answers, {name: points[name] for name in explained})
 
     def _answers(
         self, values: Feeds, names: Sequence[str], watched: Sequence[str], rules: Any, reference: Feeds | None
@@ -139,19 +142,29 @@ class Record:
     """A run whose way back is still open."""
 
     answers: Feeds
-    leaves: Feeds
+    points: Feeds
+
+    @property
+    def explained(self) -> Sequence[str]:
+        """The names of the values that gradients are taken by."""
+        return tuple(self.points)
 
     @property
     def outputs(self) -> Feeds:
-        """The wanted values by name."""
+        """The wanted values by name, and the explained ones inside the graph."""
         return {n: v.detach() if hasattr(v, "detach") else v for n, v in self.answers.items()}
 
-    def gradients(self, score: Callable[[Feeds], Tensor]) -> Feeds:
-        """Return the derivative of ``score(wanted values)``, summed over its rows, by each explained input."""
+    def gradients(self, score: Callable[[Feeds], Tensor], *, again: bool = True) -> Feeds:
+        """Return the derivative of ``score(wanted values)``, summed over its rows, by each explained value.
+
+        Args:
+            score: The explained number of every row.
+            again: Whether the way back stays open; else it is let go of step by step.
+        """
         import torch
 
         with torch.enable_grad():
-            return _gradients(score(self.answers).sum(), self.leaves, again=True)
+            return _gradients(score(self.answers).sum(), self.points, again=again)
 
 
 def _sending_back(answers: Sequence[Any], relevance: bool) -> Sequence[Any]:

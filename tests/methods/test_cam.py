@@ -321,3 +321,23 @@ def test_places_that_attention_mixes_are_refused_unless_named() -> None:
     with pytest.raises(UsageError, match="attention"):
         cam(model, "grad_cam", picture, 1)
     assert cam(model, "grad_cam", picture, 1, layer="maps").any()
+
+
+def test_a_named_layer_costs_one_run_with_the_way_back_open_behind_it_only(
+    model: onnxsal.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = np.random.default_rng(0).random((1, 3, 16, 12))
+    layer = [node.outputs[0] for node in model.graph.nodes if node.op_type == "Conv"][-1]
+    tracked: list[bool] = []
+    plain = functional.conv2d
+
+    def conv2d(*arguments: Any, **options: Any) -> Tensor:
+        answer = plain(*arguments, **options)
+        tracked.append(answer.requires_grad)
+        return answer
+
+    model.torch()
+    monkeypatch.setattr(functional, "conv2d", conv2d)
+    monkeypatch.setattr(torch, "conv2d", conv2d)
+    onnxsal.explain(model, {model.inputs[0].name: picture}, method="grad_cam", target=1, layer=layer, verify=False)
+    assert tracked == [False, False]
