@@ -116,7 +116,9 @@ def subject_of(model: Model, method: Method, need: Need, request: Request) -> Su
                 "inputs and a layer cannot both be explained", where="--layer", hint="leave out --explain-input"
             )
         layers = tuple(value_in(model.graph, name) for name in request.layer)
-        return Subject(_chosen(model, need if method.through else "score", None, {}), layers)
+        return Subject(
+            _chosen(model, method.needs if method.through and method.gradient else "score", None, {}), layers
+        )
     entrances = {port.name: entrances_of(model.graph, port.name) for port in model.inputs if port.is_number}
     found = {name: ways for name, ways in entrances.items() if ways}
     inputs = _chosen(model, need, request.inputs, found)

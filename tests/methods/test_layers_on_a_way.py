@@ -1,17 +1,19 @@
-"""Conductance and internal influence: a layer's values, along ways that begin at the inputs."""
+"""Activations, conductance and internal influence: a layer's values, by ways that begin at the inputs."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import onnxsal
 from onnxsal.errors import UsageError
 from onnxsal.options import choose
+from tests import models_for_tests as tiny
 from tests.methods.models import Inputs, inputs_of, model
 
 TARGETS = [2, 0, 1]
-METHODS = ["conductance", "internal_influence"]
+METHODS = ["activation", "conductance", "internal_influence"]
 LAYERS = {
     kind: next(n.outputs[0] for n in model(kind).graph.nodes if n.op_type == operator)
     for kind, operator in {"cnn": "Relu", "mlp": "Relu", "two_inputs": "Mul"}.items()
@@ -74,3 +76,18 @@ def test_within_another_method_it_is_refused(method: str) -> None:
 def test_too_few_steps_are_refused() -> None:
     with pytest.raises(UsageError, match="too few"):
         explained("conductance", "mlp", steps=0)
+
+
+def test_activations_are_the_layers_values_whatever_is_explained() -> None:
+    result = explained("activation", "cnn")
+    np.testing.assert_array_equal(result.values[LAYERS["cnn"]], result.inputs[LAYERS["cnn"]])
+    assert (result.values[LAYERS["cnn"]] > 0).any()
+
+
+def test_activations_need_no_gradient_and_so_no_input_with_one() -> None:
+    table = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["rows"]), helper.make_node("ReduceSum", ["rows"], ["y"])]
+    proto = tiny.model(nodes, [("ids", tiny.INT64, ["N", 4])], [("y", tiny.FLOAT, [1, 1, 1])], {"table": table})
+    ids = np.array([[1, 5, 0, 2]])
+    result = onnxsal.explain(proto, {"ids": ids}, method="activation", layer="rows", target=(0, 0))
+    np.testing.assert_array_equal(result.values["rows"], table[ids])
