@@ -146,7 +146,6 @@ class _Assembly:
         rename |= {name: self._label(item.run, name) for name in node.outputs if name}
         self.builder.taken.update(rename[name] for name in node.outputs if name)
         self.builder.add(node_proto(node, rename, self._suffix(item.run)))
-        self.builder.domains.add(node.domain)
         self.values[item] = None
 
     def _read(self, run: int, name: str) -> Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,9 +36,6 @@ ELEMENTS = {
     torch.float8_e5m2fnuz: TensorProto.FLOAT8E5M2FNUZ,
 }
 """The ONNX element type of each torch type."""
-
-UNDONE_BY_ITSELF = {"Not", "Neg"}
-"""Operators that give back what they were given when applied twice."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,6 @@ class Builder:
     _made: dict[Any, tuple[Value, ...]] = field(default_factory=dict)
     _makers: dict[str, NodeProto] = field(default_factory=dict)
     _known: dict[Any, str] = field(default_factory=dict)
-    domains: set[str] = field(default_factory=set)
     result: Any = None
     """What the trace knows of the call that is being lowered."""
     _bulk: dict[int, Value] = field(default_factory=dict)
@@ -246,11 +241,6 @@ def element_of(name: str) -> int:
     if name == "string":
         return TensorProto.STRING
     return helper.np_dtype_to_tensor_dtype(np.dtype(getattr(ml_dtypes, name, name)))
-
-
-def identifier(name: str) -> str:
-    """Return a name without blanks and signs."""
-    return re.sub(r"\W+", "_", name).strip("_") or "value"
 
 
 def _is_sorted(axes: Sequence[int]) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower
 from onnxsal.compiler.lower.shape import flip
@@ -138,16 +140,10 @@ def _transposed(
     wanted = [g.size(x, axis) for axis in axes]
     got = g.Shape(whole, start=2)
     ends = g.Add(g.vector(wanted), padding)
-    missing = g.Max(g.Sub(ends, got), g.constant(_zeros(len(axes))))
+    missing = g.Max(g.Sub(ends, got), np.zeros(len(axes), np.int64))
     whole = Value(whole.name, gradient.dtype, x.shape)
     padded = g.pad(whole, axes, [0] * len(axes), missing, 0, gradient.dtype)
     return g.Slice(padded, padding, ends, axes)
-
-
-def _zeros(count: int) -> Any:
-    import numpy as np
-
-    return np.zeros(count, np.int64)
 
 
 def _by_weight(

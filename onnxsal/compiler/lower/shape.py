@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -313,8 +312,3 @@ def unfold_backward(g: Builder, gradient: Value, sizes: Sequence[Any], dim: int,
     places = (np.arange(count)[:, None] * step + np.arange(size)).reshape(-1, 1)
     total = g.ScatterND(zeros, places, rows, reduction="add")
     return g.Transpose(total, perm=[*range(1, dim + 1), 0, *range(dim + 1, rank)])
-
-
-def product(sizes: Sequence[int]) -> int:
-    """Return the number of elements."""
-    return math.prod(sizes)
