@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnx
 
 from onnxsal.errors import ModelError
 from onnxsal.importer.bridge import Converter
@@ -30,6 +31,15 @@ NO_WEIGHTS = {"int64", "bool", "object"}
 
 SHAPE_READERS = {"Shape", "Size"}
 """Operators that read no values."""
+
+_NO_SLOPE = {
+    "truth": "answers yes or no, with nothing between",
+    "whole": "gives whole numbers, with nothing between",
+    "text": "gives text",
+    "label": "gives labels, with nothing between",
+    "float": "stays where it is when its input moves a little",
+}
+"""Why what an operator gives has no slope, by what that is."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,17 @@ class OutputGradient:
     output: str
     reaches: tuple[str, ...]
     cut: str | None = None
+    why: str | None = None
+    """Why no gradient passes that node."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Nodes of one operator at which the gradient ends, and why."""
+
+    operator: str
+    nodes: tuple[str, ...]
+    why: str
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,8 @@ class Inspection:
     """The nodes through which a gradient passes from an output to a floating-point input."""
     cutting: tuple[str, ...]
     """The nodes at which it ends, in the graph's order."""
+    cuts: tuple[Cut, ...] = ()
+    """Those nodes by operator and reason, in the order in which each comes first."""
     layers: tuple[Landmark, ...] = ()
     """Embeddings, convolution blocks and attentions, in the graph's order: values that ``--layer`` takes."""
     runnable: bool | None = None
@@ -128,7 +151,8 @@ def inspect(model: Model, lookup: Lookup | None = None) -> Inspection:
         operators=tuple(_uses(model.graph, lookup)),
         gradients=gradients,
         carrying=tuple(flow.carrying),
-        cutting=tuple(flow.cutting),
+        cutting=tuple(node.name for node in flow.cutting),
+        cuts=tuple(flow.cuts()),
         layers=landmarks(model.graph),
         runnable=_runs(model) if any(lookup.find(node) is None for node in model.graph.walk()) else None,
     )
@@ -189,7 +213,7 @@ class _Flow:
     lookup: Lookup
     served: dict[tuple[str, str, int], Operator | Converter | None] = field(default_factory=dict)
     carrying: list[str] = field(default_factory=list)
-    cutting: list[str] = field(default_factory=list)
+    cutting: list[Node] = field(default_factory=list)
 
     def gradients(self, graph: Graph) -> Iterator[OutputGradient]:
         """Yield what each output reaches, and note the nodes on the way."""
@@ -199,7 +223,26 @@ class _Flow:
         for port in graph.outputs:
             reached = origins.get(port.name, frozenset())
             cut = None if reached else self._first_cut(graph, origins, port.name)
-            yield OutputGradient(port.name, tuple(name for name in inputs if name in reached), cut)
+            place, why = (None, None) if cut is None else (str(cut), self._why(cut))
+            yield OutputGradient(port.name, tuple(name for name in inputs if name in reached), place, why)
+
+    def cuts(self) -> Iterator[Cut]:
+        """Yield the nodes that cut, by operator and reason."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for node in self.cutting:
+            found.setdefault((node.operator, self._why(node)), []).append(node.name)
+        for (operator, why), nodes in found.items():
+            yield Cut(operator, tuple(nodes), why)
+
+    def _why(self, node: Node) -> str:
+        """Say why no gradient passes a node: what comes out of it, and what it does."""
+        found = self._serving(node)
+        if found is None:
+            return "is served by nobody, so that its slope is unknown"
+        if node.subgraphs:
+            return "holds graphs of which none hands a gradient on"
+        does = (found.__doc__ or "").partition("\n")[0].partition(" (opset")[0].rstrip(".")
+        return f"{_NO_SLOPE[_outcome(node)]}: {does[:1].lower()}{does[1:]}" if does else _NO_SLOPE[_outcome(node)]
 
     def _forward(self, graph: Graph, origins: Origins) -> dict[str, frozenset[str]]:
         """Return, for each value, the inputs it can be derived by."""
@@ -225,7 +268,10 @@ class _Flow:
         needed = self._needed(graph, [port.name for port in graph.outputs])
         for node in graph.nodes:
             if needed.intersection(node.outputs) and self._derivable(node, origins):
-                (self.cutting if self._cuts(node, origins) else self.carrying).append(node.name)
+                if self._cuts(node, origins):
+                    self.cutting.append(node)
+                else:
+                    self.carrying.append(node.name)
 
     def _derivable(self, node: Node, origins: Origins) -> bool:
         return any(origins.get(name) for name in self._data(node))
@@ -241,11 +287,11 @@ class _Flow:
                 needed.update(self._data(node))
         return needed
 
-    def _first_cut(self, graph: Graph, origins: Origins, output: str) -> str | None:
+    def _first_cut(self, graph: Graph, origins: Origins, output: str) -> Node | None:
         """Return the first node on the way to an output that takes a value with a gradient and gives none on."""
         needed = self._needed(graph, [output])
         cuts = (n for n in graph.nodes if needed.intersection(n.outputs) and self._cuts(n, origins))
-        return next((str(node) for node in cuts), None)
+        return next(cuts, None)
 
     def _serving(self, node: Node) -> Operator | Converter | None:
         key = node.domain, node.op_type, node.opset
@@ -272,3 +318,24 @@ class _Flow:
 def _is_float(to: Any) -> bool:
     """Say whether a Cast's target is a floating-point type; it was a name before opset 6."""
     return "FLOAT" in to.upper() or to.upper() == "DOUBLE" if isinstance(to, str) else "float" in numpy_dtype(to).name
+
+
+def _outcome(node: Node) -> str:
+    """Return what kind of values a node gives, as its schema tells it: a key of `_NO_SLOPE`."""
+    to = node.attributes.get("to")
+    if node.op_type == "Cast" and to is not None:
+        return _kind_of(to.lower() if isinstance(to, str) else numpy_dtype(to).name)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, node.opset, node.domain)
+    except onnx.defs.SchemaError:  # the schemas of other domains are not known here
+        return "float"
+    kinds = {_kind_of(kind) for output in schema.outputs for kind in output.types}
+    if len(kinds) == 1:
+        return kinds.pop()
+    return "label" if kinds == {"whole", "text"} else "float"
+
+
+def _kind_of(name: str) -> str:
+    """Return the kind of a type by its name, ``tensor(int64)`` or ``int64``."""
+    words = {"bool": "truth", "int": "whole", "string": "text", "str": "text", "object": "text"}
+    return next((kind for word, kind in words.items() if word in name), "float")

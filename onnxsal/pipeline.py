@@ -585,10 +585,10 @@ def _require_reach(plan: Plan, model: Model, values: Feeds, output: str) -> None
     """
     if plan.method.needs != "gradient" or any(value.any() for value in values.values()):
         return
-    cut = next((g.cut for g in gradient_reach(model) if g.output == output and not g.reaches), None)
+    cut = next((g for g in gradient_reach(model) if g.output == output and g.cut), None)
     if cut:
         raise UsageError(
-            f"method {plan.method.name!r} takes gradients, and none passes {cut}",
+            f"method {plan.method.name!r} takes gradients, and none passes {cut.cut}, which {cut.why}",
             where="--method",
             hint=without_gradients(),
         )

@@ -61,6 +61,42 @@ def test_a_gradient_is_followed_from_each_output_to_each_input():
     assert found.cutting == ("the ArgMax",)
 
 
+def test_why_a_gradient_ends_is_told_by_what_comes_out_and_what_is_done():
+    nodes = [
+        node("ArgMax", "x", "place"),
+        node("Greater", "x x", "truth"),
+        node("Floor", "x", "whole"),
+        helper.make_node("Floor", ["x"], ["again"], name="once more"),
+        helper.make_node("Cast", ["x"], ["text"], name="write", to=TensorProto.STRING),
+        helper.make_node("Cast", ["x"], ["int"], name="round off", to=TensorProto.INT8),
+        helper.make_node("Whirl", ["x"], ["turned"], name="turn", domain="com.example"),
+    ]
+    found = look(nodes, ["place", "truth", "whole", "again", "text", "int", "turned"])
+    assert [(cut.operator, cut.nodes, cut.why) for cut in found.cuts] == [
+        (
+            "ArgMax",
+            ("the ArgMax",),
+            "gives whole numbers, with nothing between: say where along an axis the largest value is",
+        ),
+        ("Greater", ("the Greater",), "answers yes or no, with nothing between: say where the first value is larger"),
+        ("Floor", ("the Floor", "once more"), "stays where it is when its input moves a little: round down"),
+        ("Cast", ("write",), "gives text: convert to another element type"),
+        ("Cast", ("round off",), "gives whole numbers, with nothing between: convert to another element type"),
+        ("com.example.Whirl", ("turn",), "is served by nobody, so that its slope is unknown"),
+    ]
+    assert found.gradients[0].why == found.cuts[0].why
+
+
+def test_a_node_with_graphs_that_all_cut_says_so():
+    def branch(name):
+        graph_output = helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)
+        return helper.make_graph([helper.make_node("Floor", ["x"], ["inner"])], name, [], [graph_output])
+
+    fork = node("If", "which", "y", then_branch=branch("a"), else_branch=branch("b"))
+    found = look([fork], ["y"], {"which": np.array(True)})
+    assert [(cut.operator, cut.why) for cut in found.cuts] == [("If", "holds graphs of which none hands a gradient on")]
+
+
 def test_shapes_carry_and_cut_nothing():
     nodes = [
         node("Shape", "x", "shape"),

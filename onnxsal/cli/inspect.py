@@ -12,7 +12,7 @@ from onnxsal.cli._messages import Messages, message_options
 from onnxsal.cli._options import json_option, library_option, model_of
 
 if TYPE_CHECKING:
-    from onnxsal.inspection import Inspection, OperatorUse
+    from onnxsal.inspection import Cut, Inspection, OperatorUse
 
 SHOWN = 3
 """How many node names and metadata lines stand for many."""
@@ -43,7 +43,7 @@ def command(messages: Messages, model: str, nodes: bool, as_json: bool) -> None:
     _show_file(found)
     _show_ports(found)
     _show_operators(found, nodes)
-    _show_gradients(found)
+    _show_gradients(found, nodes)
     _show_layers(found, nodes)
     _show_missing(found)
 
@@ -112,7 +112,7 @@ def _server(use: OperatorUse) -> str:
     return "nobody" if use.missing else f"{use.provider} {use.function}"
 
 
-def _show_gradients(found: Inspection) -> None:
+def _show_gradients(found: Inspection, every: bool) -> None:
     _tables.put("")
     rows = [(g.output, ", ".join(g.reaches) or "no input", f"cut by {g.cut}" if g.cut else "") for g in found.gradients]
     _tables.show(["gradient of", "reaches", ""], rows)
@@ -122,8 +122,15 @@ def _show_gradients(found: Inspection) -> None:
         if not any(port.is_float for port in found.inputs) and any(p.kind == "embedding" for p in found.layers):
             _tables.put("no input is of floating point: explain the embeddings (--layer)")
         return
-    more = f" and {len(found.cutting) - SHOWN} more" if len(found.cutting) > SHOWN else ""
-    _tables.put(f"{carried}; it ends at {', '.join(found.cutting[:SHOWN])}{more}")
+    _tables.put(f"{carried}; {len(found.cutting)} cut it")
+    _tables.put("")
+    _tables.show(["gradient ends at", "nodes", "because it"], [_cut_row(cut, every) for cut in found.cuts])
+
+
+def _cut_row(cut: Cut, every: bool) -> tuple[str, str, str]:
+    hidden = 0 if every else len(cut.nodes) - SHOWN
+    shown = cut.nodes[:SHOWN] if hidden > 0 else cut.nodes
+    return cut.operator, ", ".join(shown) + (f" and {hidden} more" if hidden > 0 else ""), cut.why
 
 
 def _show_layers(found: Inspection, every: bool) -> None:

@@ -44,7 +44,14 @@ def test_unsupported_operators_are_told_and_no_fault(run, folder):
     assert "node 'turn': Whirl of domain 'com.example' is unknown" in result.stdout
     found = json.loads(run("inspect", "odd.onnx", "--json").stdout)
     assert found["supported"] is False
-    assert found["gradients"] == [{"output": "y", "reaches": [], "cut": "node 'turn' (com.example.Whirl, opset 1)"}]
+    assert found["gradients"] == [
+        {
+            "output": "y",
+            "reaches": [],
+            "cut": "node 'turn' (com.example.Whirl, opset 1)",
+            "why": "is served by nobody, so that its slope is unknown",
+        }
+    ]
 
 
 def test_what_is_no_model_is_a_fault(run, folder):
@@ -67,3 +74,12 @@ def test_layers_are_named_and_tokens_are_told_where_to_go(run, folder):
     assert "explain the embeddings (--layer)" in shown
     facts = json.loads(run("inspect", "tokens.onnx", "--json").stdout)
     assert facts["layers"] == [{"kind": "embedding", "value": "embedded", "node": "embed", "operators": ["Gather"]}]
+
+
+def test_where_a_gradient_ends_comes_with_the_reason(run, folder):
+    nodes = [helper.make_node("Floor", ["x"], [f"y{i}"], name=f"floor {i}") for i in range(5)]
+    onnx.save(tiny.model(nodes, [("x", tiny.FLOAT, [2])], [(f"y{i}", tiny.FLOAT, [2]) for i in range(5)]),
+              folder / "cut.onnx")  # fmt: skip
+    shown = run("inspect", "cut.onnx").stdout
+    assert "floor 0, floor 1, floor 2 and 2 more  stays where it is when its input moves a little: round down" in shown
+    assert "floor 3, floor 4  stays where" in run("inspect", "cut.onnx", "--nodes").stdout
