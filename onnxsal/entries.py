@@ -226,6 +226,8 @@ class Method(Entry):
     unless ``layers`` says that it looks at inner values (``score.layer``, ``score.at``, ``score.nodes``).
     ``through`` says that it explains a layer by ways that begin at the inputs: ``explain(score, feeds, layer, *, …)``
     sees the inputs, is handed the names of the layer's values, and returns attributions of those.
+    ``ruled`` names the operators, or the family of rules, that it goes back by once from the call itself, which is then
+    not run a second time for that.
     """
 
     explain: Callable[..., Any]
@@ -235,8 +237,9 @@ class Method(Entry):
     tolerance: float = 0.5
     through: bool = False
     relevance: bool = False
+    ruled: str | tuple[str, ...] = ()
 
-    details: ClassVar[frozenset[str]] = frozenset({"gradient", "layers", "tolerance", "relevance"})
+    details: ClassVar[frozenset[str]] = frozenset({"gradient", "layers", "tolerance", "relevance", "ruled"})
 
     @property
     def needs(self) -> Need:

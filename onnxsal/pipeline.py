@@ -32,7 +32,7 @@ from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
 from onnxsal.options import Choice, Outside, choose
 from onnxsal.parity import Parity, remedy, verify_once
-from onnxsal.plugins import Provider, blamed, registry
+from onnxsal.plugins import Provider, blamed, registry, rules_of
 from onnxsal.score import BoundScore, Known, Recorded
 from onnxsal.subject import Subject, subject_of
 from onnxsal.target import Answers, ask, output_of
@@ -226,7 +226,8 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, arrays, running.device, request)
     subject = subject.entered(model, running.engine, tensors, request.keep) if subject.entrances else subject
-    first = _FirstRun(model, running, _ways_back(choice, subject, running), tensors, explained)
+    ways_back = _ways_back(choice, subject, running)
+    first = _FirstRun(model, running, ways_back, _ruled(method), tensors, explained)
     target, answers = _answers(model, request, first)
     if need == "gradient":
         _require_numbers(model, answers.values, output_of(target, answers.values))
@@ -255,6 +256,7 @@ class _FirstRun:
     model: Model
     running: Running
     ways_back: Sequence[str]
+    ruled: Sequence[str]
     feeds: Feeds
     explained: Sequence[str]
     known: Known = field(default_factory=lambda: Known({}))
@@ -278,7 +280,8 @@ class _FirstRun:
         if not self.ways_back:
             return None
         try:
-            return self.running.engine.record(self.feeds, self.ways_back, wanted)  # type: ignore[no-any-return]
+            ruled = {"ruled": self.ruled} if self.ruled else {}
+            return self.running.engine.record(self.feeds, self.ways_back, wanted, **ruled)  # type: ignore[no-any-return]
         except (torch.OutOfMemoryError, MemoryError):
             return None
 
@@ -308,6 +311,13 @@ def _ways_back(choice: Choice, subject: Subject, running: Running) -> Sequence[s
         return ()
     name = value_named(running.engine.module, choice.options["layer"])
     return () if name in running.engine.inputs else (name,)
+
+
+def _ruled(method: entries.Method) -> Sequence[str]:
+    """Return the operators that may get a rule when the method goes back from the call."""
+    if not isinstance(method.ruled, str):
+        return method.ruled
+    return [operator for operator, rule in rules_of(method.ruled).items() if rule is not None]
 
 
 def _with_own_layer(request: Request) -> Request:

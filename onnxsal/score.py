@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -165,9 +166,11 @@ class BoundScore:
         """Note what somebody who relies on the result has to know."""
         self.notes.setdefault(text)
 
-    def _is_recorded(self, names: Sequence[str], feeds: Feeds) -> bool:
-        """Say whether these feeds are the call itself, and the way back from it to these values is known."""
+    def _is_recorded(self, names: Sequence[str], feeds: Feeds, rules: Rules = None) -> bool:
+        """Say whether these feeds are the call itself, and the way back from it to these values, by rules, is known."""
         record = None if self.known is None else self.known.record
+        if rules is not None and not (hasattr(record, "takes") and record.takes(rules)):
+            return False
         return record is not None and set(names) == set(record.explained) and self._is_call(feeds)
 
     def _is_known(self, names: Sequence[str], feeds: Feeds) -> bool:
@@ -189,6 +192,14 @@ class BoundScore:
         self.known.record = record if again else None
         gradients = record.gradients(lambda outputs: self._numbers(outputs, self.targets), again=again)
         return self._with_rows(gradients)
+
+    def _from_ruled_record(self, rules: Rules, reference: Feeds | None, relevance: bool) -> Feeds:
+        assert self.known is not None
+        record: Any = self.known.record
+        self.known.record = None
+        beside = None if reference is None else self._call(reference, 0)[0]
+        numbers = partial(self._numbers, targets=self.targets)
+        return self._with_rows(record.ruled(numbers, rules, beside, relevance=relevance))
 
     def layer(self, *names: str) -> Layer:
         """Return what happens at inner values of the graph, each named as the ONNX file names it, or by its node."""
@@ -272,6 +283,8 @@ class BoundScore:
         """Return the derivatives by some values of the graph, inputs or not."""
         if rules is None and not relevance and self._is_recorded(names, feeds):
             return self._from_record()
+        if rules is not None and self._is_recorded(names, feeds, rules):
+            return self._from_ruled_record(rules, reference, relevance)
         self._require_gradients()
 
         def work(rows: Feeds, start: int) -> Feeds:

@@ -66,12 +66,16 @@ class CompiledEngine(TorchEngine):
         return self._compiled(values, explained, score, names)
 
     def record(  # type: ignore[override]
-        self, values: Feeds, explained: Sequence[str], wanted: Sequence[str] | None = None
+        self,
+        values: Feeds,
+        explained: Sequence[str],
+        wanted: Sequence[str] | None = None,
+        ruled: Sequence[str] = (),
     ) -> Answered | Record:
         """Run the original file; the way back is run anew."""
         names = self.outputs if wanted is None else list(wanted)
-        if not set(explained) <= set(values):
-            return super().record(values, explained, wanted)
+        if ruled or not set(explained) <= set(values):
+            return super().record(values, explained, wanted, ruled)
         return Answered(self, values, explained, self.run(values, names))
 
     def _compiled(

@@ -13,6 +13,7 @@ from onnxsal.types import Feeds, Precision, Quantized
 if TYPE_CHECKING:
     from torch import Tensor, fx
 
+    from onnxsal.importer.rules import OpenRun
     from onnxsal.model import Model
 
 
@@ -87,23 +88,45 @@ class TorchEngine:
         points = leaves | dict(zip(watched, answers[len(names) :], strict=True))
         return _gradients(total, {name: points[name] for name in explained})
 
-    def record(self, values: Feeds, explained: Sequence[str], wanted: Sequence[str] | None = None) -> Record:
+    def record(
+        self,
+        values: Feeds,
+        explained: Sequence[str],
+        wanted: Sequence[str] | None = None,
+        ruled: Sequence[str] = (),
+    ) -> Record:
         """Run the graph and keep the way back to the explained values open, so that a gradient costs no second run.
 
         Args:
             values: The inputs.
             explained: Names of inputs, or of inner values: then the way back ends there, and costs no more than that.
             wanted: Names of ONNX values; the model's outputs where None.
+            ruled: Operators that may get a rule on the way back, which is then gone once.
         """
         import torch
 
         names = self.outputs if wanted is None else list(wanted)
+        if ruled:
+            return self._record_ruled(values, explained, names, ruled)
         watched = [name for name in explained if name not in values]
         leaves = {name: values[name].detach().requires_grad_() for name in explained if name in values}
         with torch.enable_grad():
             answers = _by_name([*names, *watched], self._answers(values | leaves, names, watched, None, None))
         points = leaves | {name: answers[name] for name in watched}
         return Record(answers, {name: points[name] for name in explained})
+
+    def _record_ruled(
+        self, values: Feeds, explained: Sequence[str], names: Sequence[str], ruled: Sequence[str]
+    ) -> RuledRecord:
+        import torch
+
+        from onnxsal.importer.rules import OpenRun
+
+        leaves = {name: values[name].detach().requires_grad_() for name in explained}
+        run = OpenRun(self.module if list(names) == self.outputs else self._section((), names, ()), ruled)
+        with torch.enable_grad():
+            answers = run.run(self._arguments(values | leaves, ()))
+        return RuledRecord(_by_name(names, answers), leaves, self, run)
 
     def _answers(
         self, values: Feeds, names: Sequence[str], watched: Sequence[str], rules: Any, reference: Feeds | None
@@ -165,6 +188,33 @@ class Record:
 
         with torch.enable_grad():
             return _gradients(score(self.answers).sum(), self.points, again=again)
+
+
+@dataclass(frozen=True)
+class RuledRecord(Record):
+    """A run whose rules are chosen when its way back is gone."""
+
+    engine: TorchEngine
+    run: OpenRun
+
+    def takes(self, rules: Any) -> bool:
+        """Say whether these rules are among those the run was made for."""
+        from onnxsal.importer.rules import chooser
+
+        return self.run.takes(chooser(rules))
+
+    def ruled(self, score: Callable[[Feeds], Tensor], rules: Any, reference: Feeds | None, *, relevance: bool) -> Feeds:
+        """Return what `TorchEngine.gradients` does."""
+        import torch
+
+        from onnxsal.importer.rules import chooser, record
+
+        choose = chooser(rules)
+        beside = None if reference is None else self.engine._arguments(reference, ())
+        self.run.settle(choose, {} if beside is None else record(self.run.module, choose, beside))
+        with torch.enable_grad():
+            answers = dict(zip(self.answers, _sending_back(list(self.answers.values()), relevance), strict=True))
+            return _gradients(score(answers).sum(), self.points)
 
 
 def _sending_back(answers: Sequence[Any], relevance: bool) -> Sequence[Any]:

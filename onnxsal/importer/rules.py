@@ -9,8 +9,9 @@ for each time the sub-graph runs.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -54,12 +55,25 @@ class Call:
     sources: tuple[Call | None, ...] = ()
     memo: dict[str, Any] = field(default_factory=dict)
     layer: nn.Module | None = None
+    way: tuple[list[Tensor], Any] | None = field(default=None, init=False, repr=False)
+    """The inputs and the output between which the ordinary way back is still open, for one use."""
+
+    def run(self) -> Any:
+        """Compute the output; the way back stays open where it holds no more than the call does."""
+        leaves, output = self._open(self.inputs)
+        self.output = _detached(output)
+        self.way = (leaves, output) if _is_one_step(output) else None
+        return self.output
+
+    def _open(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], Any]:
+        leaves = [x.detach().requires_grad_(x.is_floating_point()) for x in inputs]
+        with torch.enable_grad():
+            return leaves, self.function(*leaves)
 
     def vjp(self, gradient: Any, inputs: Sequence[Tensor] | None = None) -> tuple[Tensor, ...]:
         """Return the ordinary gradients by every input, at the call's own inputs or at others."""
-        leaves = [x.detach().requires_grad_(x.is_floating_point()) for x in inputs or self.inputs]
-        with torch.enable_grad():
-            output = self.function(*leaves)
+        way, self.way = (self.way, None) if inputs is None else (None, self.way)
+        leaves, output = way or self._open(inputs or self.inputs)
         tracked = [leaf for leaf in leaves if leaf.requires_grad]
         pairs = _differentiable(output, gradient)
         if not pairs or not tracked:
@@ -82,6 +96,18 @@ class Call:
         return replace(
             self, inputs=inputs, weights=weights, function=functools.partial(functional_call, self.layer, named)
         )
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_detached, value))
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def _is_one_step(output: Any) -> bool:
+    """Say whether an output is one step of autograd away from what it was computed from."""
+    step = output.grad_fn if isinstance(output, Tensor) else None
+    return step is not None and all(before is None or not before.next_functions for before, _ in step.next_functions)
 
 
 def _differentiable(output: Any, gradient: Any) -> list[tuple[Tensor, Tensor]]:
@@ -177,9 +203,7 @@ class RuledRun(fx.Interpreter):
             call.sources = ()  # a reference is asked for its numbers only
             self.journal.calls[place] = call
             return call.output
-        reference = self.journal.references.get(place)
-        if reference is not None and [x.shape for x in reference.inputs] == [x.shape for x in call.inputs]:
-            call.reference = reference
+        call.reference = _beside(call, self.journal.references.get(place))
         return _Ruled.apply(call, rule, *call.inputs)  # type: ignore[no-untyped-call]
 
     def _call_of(self, n: fx.Node, source: Node) -> Call:
@@ -218,6 +242,49 @@ class _RuledBody:
         return RuledRun(self.body, self.choose, journal=self.journal, constant=self.constant).run(*inputs)
 
 
+def _beside(call: Call, reference: Call | None) -> Call | None:
+    """Return the reference run's call where it was handed the same shapes."""
+    alike = reference is not None and [x.shape for x in reference.inputs] == [x.shape for x in call.inputs]
+    return reference if alike else None
+
+
+class OpenRun:
+    """A run of a graph whose rules are chosen once it is over; the way back can be gone once.
+
+    Args:
+        module: The graph.
+        operators: The operators that may get a rule.
+    """
+
+    def __init__(self, module: fx.GraphModule, operators: Collection[str]) -> None:
+        self.module, self.operators = module, frozenset(operators)
+        self._choose: ChooseRule = lambda _: None
+        self._calls: list[weakref.ref[Call]] = []
+
+    def run(self, arguments: Sequence[Any]) -> Sequence[Any]:
+        """Run the graph."""
+        interpreter = RuledRun(self.module, lambda node: self._back if node.operator in self.operators else None)
+        answers: Sequence[Any] = interpreter.run(*arguments)
+        self._calls = [weakref.ref(call) for call in interpreter.made.values()]  # the way back holds them, not we
+        return answers
+
+    def takes(self, choose: ChooseRule) -> bool:
+        """Say whether rules are for the operators named before, and each node is a place of its own."""
+        nodes = [n.meta["onnx"] for n in self.module.graph.nodes if "onnx" in n.meta]
+        plain = len({node.name for node in nodes}) == len(nodes) and not any(node.subgraphs for node in nodes)
+        return plain and all(node.operator in self.operators or choose(node) is None for node in nodes)
+
+    def settle(self, choose: ChooseRule, references: Mapping[Place, Call]) -> None:
+        """Choose the rules, and what they compare with."""
+        self._choose = choose
+        for call in filter(None, (held() for held in self._calls)):
+            call.reference = _beside(call, references.get((call.node.name, 1)))
+
+    def _back(self, call: Call, gradient: Any) -> Sequence[Tensor | None]:
+        rule = self._choose(call.node)
+        return call.vjp(gradient) if rule is None else rule(call, gradient)
+
+
 def _weights(target: Any, names: Sequence[str]) -> dict[int, Tensor]:
     """Return a native layer's constants by their place among the node's inputs; none of layers that torch alone has."""
     held: dict[int, Tensor] = {}
@@ -234,18 +301,15 @@ class _Ruled(torch.autograd.Function):
     """A node's call whose way back is a rule."""
 
     @staticmethod
-    def forward(ctx: Any, call: Call, rule: Rule, *inputs: Tensor) -> Any:
+    def forward(ctx: Any, call: Call, rule: Rule, *inputs: Tensor) -> Any:  # noqa: ARG004
         ctx.call, ctx.rule = call, rule
-        with torch.no_grad():
-            call.output = call.function(*inputs)
-        if isinstance(call.output, Tensor) and any(call.output is x for x in inputs):
-            call.output = call.output.clone()  # autograd asks that an output be no input
-        ctx.several = isinstance(call.output, tuple)
+        ctx.several = isinstance(call.run(), tuple)
         return call.output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        back = ctx.rule(ctx.call, gradients if ctx.several else gradients[0])
+        call, ctx.call = ctx.call, None  # a way is gone once, and what it holds let go of on the way
+        back = ctx.rule(call, gradients if ctx.several else gradients[0])
         return None, None, *back
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxsal.entries import Method
 from onnxsal.hookspecs import hookimpl
-from onnxsal.methods._rectifiers import gradients
+from onnxsal.methods._rectifiers import RECTIFIERS, gradients
 from onnxsal.types import Call, Feeds, Score
 
 if TYPE_CHECKING:
@@ -28,4 +28,4 @@ def _rectified(call: Call, gradient: Tensor) -> tuple[Tensor | None, ...]:
 
 @hookimpl
 def onnxsal_methods() -> Iterable[Method]:
-    yield Method("deconvolution", explain)
+    yield Method("deconvolution", explain, ruled=RECTIFIERS)

@@ -39,7 +39,7 @@ def explain(
 
 @hookimpl
 def onnxsal_methods() -> Iterable[Method]:
-    yield Method("deep_lift", explain, complete=True, tolerance=0.01)
+    yield Method("deep_lift", explain, complete=True, tolerance=0.01, ruled=lift.FAMILY)
 
 
 @hookimpl

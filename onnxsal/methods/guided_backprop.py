@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from onnxsal.entries import Method
 from onnxsal.hookspecs import hookimpl
-from onnxsal.methods._rectifiers import gradients
+from onnxsal.methods._rectifiers import RECTIFIERS, gradients
 from onnxsal.types import Call, Feeds, Score
 
 if TYPE_CHECKING:
@@ -29,4 +29,4 @@ def _guided(call: Call, gradient: Tensor) -> tuple[Tensor, ...]:
 
 @hookimpl
 def onnxsal_methods() -> Iterable[Method]:
-    yield Method("guided_backprop", explain)
+    yield Method("guided_backprop", explain, ruled=RECTIFIERS)
