@@ -3,10 +3,10 @@
     python -m benchmarks.methods [MODEL.onnx] [--input FILE] [--methods NAME ...] [--examples N] [--steps N]
 
 Without a model a MobileNetV2 of random weights is written first. Captum is handed the torch module that onnxsal
-imported, and its own defaults; both take as many steps or samples. Seconds are medians over repeats in turn, in one
-process that has run both before. Memory is the most that a run holds beside what the process held before, in a process
-of its own that has run the method once (Linux). ``differs`` is how far the two attributions are apart, as a part of the
-larger; methods that draw random numbers draw other ones. What only calls the score is timed by `benchmarks.black_box`.
+imported, its rectifiers as torch's modules, and its own defaults; both take as many steps or samples. Seconds are
+medians over repeats in turn, in one process that has run both before. Memory is the most that a run holds beside what
+the process held before, in a process of its own that has run the method once (Linux). ``differs`` is how far the two
+attributions are apart, as a part of the larger; methods that draw random numbers draw other ones. What only calls the score is timed by `benchmarks.black_box`.
 """
 
 from __future__ import annotations
@@ -208,12 +208,28 @@ def _First(subject: Subject) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.whole = subject.model.torch()
+            self.whole = _with_rectifiers(subject.model.torch())
 
         def forward(self, *rows: Any) -> Any:
             return self.whole(*rows)[0]
 
     return First().eval()
+
+
+def _with_rectifiers(module: Any) -> Any:
+    """Return the graph with its rectifiers as torch's own modules: Captum gives a rule to no other."""
+    import copy
+
+    import torch
+
+    graph = copy.deepcopy(module.graph)
+    made = torch.fx.GraphModule(module, graph)
+    for node in graph.nodes:
+        if "onnx" in node.meta and node.meta["onnx"].op_type == "Relu":
+            made.add_submodule(f"{node.name}_rectifier", torch.nn.ReLU())
+            node.op, node.target = "call_module", f"{node.name}_rectifier"
+    made.recompile()
+    return made
 
 
 def _grad_cam(subject: Subject) -> Run:

@@ -203,18 +203,24 @@ class RuledRecord(Record):
 
         return self.run.takes(chooser(rules))
 
-    def ruled(self, score: Callable[[Feeds], Tensor], rules: Any, reference: Feeds | None, *, relevance: bool) -> Feeds:
-        """Return what `TorchEngine.gradients` does."""
+    def ruled(
+        self, score: Callable[[Feeds], Tensor], rules: Any, reference: Feeds | None, *, relevance: bool
+    ) -> tuple[Feeds, Feeds | None]:
+        """Return what `TorchEngine.gradients` does, and what was answered to the reference."""
         import torch
 
-        from onnxsal.importer.rules import chooser, record
+        from onnxsal.importer.rules import chooser, recorded
 
         choose = chooser(rules)
-        beside = None if reference is None else self.engine._arguments(reference, ())
-        self.run.settle(choose, {} if beside is None else record(self.run.module, choose, beside))
+        calls: dict[Any, Any] = {}
+        answered = None
+        if reference is not None:
+            calls, answered = recorded(self.run.module, choose, self.engine._arguments(reference, ()))
+        self.run.settle(choose, calls)
         with torch.enable_grad():
             answers = dict(zip(self.answers, _sending_back(list(self.answers.values()), relevance), strict=True))
-            return _gradients(score(answers).sum(), self.points)
+            gradients = _gradients(score(answers).sum(), self.points)
+        return gradients, None if answered is None else _by_name(list(self.answers), answered)
 
 
 def _sending_back(answers: Sequence[Any], relevance: bool) -> Sequence[Any]:

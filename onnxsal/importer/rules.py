@@ -334,7 +334,14 @@ def weighed(value: Any) -> Any:
 
 def record(module: fx.GraphModule, choose: ChooseRule, arguments: Sequence[Any]) -> dict[Place, Call]:
     """Run a graph without gradients and return the calls of the nodes that have a rule."""
+    return recorded(module, choose, arguments)[0]
+
+
+def recorded(
+    module: fx.GraphModule, choose: ChooseRule, arguments: Sequence[Any]
+) -> tuple[dict[Place, Call], Sequence[Any]]:
+    """Return these calls, and the answers."""
     run = RuledRun(module, choose, record=True)
     with torch.no_grad():
-        run.run(*arguments)
-    return run.journal.calls
+        answers = run.run(*arguments)
+    return run.journal.calls, answers

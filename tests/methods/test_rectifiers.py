@@ -93,3 +93,33 @@ def test_without_a_rectifier_there_is_nothing_to_guide(method: str) -> None:
     with pytest.raises(UsageError, match="no Relu") as fault:
         onnxsal.explain(tiny.linear(), {"x": np.ones((1, 3), np.float32)}, method=method)
     assert "saliency" in str(fault.value.hint)
+
+
+@pytest.mark.parametrize(("method", "runs"), [("guided_backprop", 1), ("deconvolution", 1), ("deep_lift", 2)])
+def test_the_call_is_run_once_and_so_is_the_baseline(
+    method: str, runs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, x = tmp_path / "network.onnx", torch.randn(1, 2, 9, 9, dtype=torch.float64)
+    torch.onnx.export(network(nn.ReLU), (x,), path, dynamo=False, input_names=["x"], opset_version=17)
+    model, plain, called = onnxsal.load(path), nn.functional.relu, []
+
+    def relu(value: Tensor, inplace: bool = False) -> Tensor:
+        called.append(value.shape)
+        return plain(value)
+
+    model.torch()
+    monkeypatch.setattr(nn.functional, "relu", relu)
+    onnxsal.explain(model, {"x": x}, method=method, target=1, verify=False)
+    monkeypatch.undo()
+    again = 2 * (method == "deep_lift")  # the slope where nothing moved
+    assert len(called) == 2 * runs + again
+
+
+@pytest.mark.parametrize("method", [*METHODS, "deep_lift"])
+def test_targets_of_one_call_do_not_share_its_way_back(method: str, tmp_path: Path) -> None:
+    path, x = tmp_path / "network.onnx", torch.randn(1, 2, 9, 9, dtype=torch.float64)
+    torch.onnx.export(network(nn.ReLU), (x,), path, dynamo=False, input_names=["x"], opset_version=17)
+    ranked = onnxsal.explain(path, {"x": x}, method=method, target="top2", verify=False).ranked
+    for one in ranked:
+        alone = onnxsal.explain(path, {"x": x}, method=method, target=one.target[0].index[0], verify=False)
+        np.testing.assert_allclose(one.values["x"], alone.values["x"], rtol=1e-9, atol=1e-14)
