@@ -6,7 +6,8 @@ Without a model a MobileNetV2 of random weights is written first. Captum is hand
 imported, its rectifiers as torch's modules, and its own defaults; both take as many steps or samples. Seconds are
 medians over repeats in turn, in one process that has run both before. Memory is the most that a run holds beside what
 the process held before, in a process of its own that has run the method once (Linux). ``differs`` is how far the two
-attributions are apart, as a part of the larger; methods that draw random numbers draw other ones. What only calls the score is timed by `benchmarks.black_box`.
+attributions are apart, as a part of the larger; methods that draw random numbers draw other ones. What only calls
+the score is timed by `benchmarks.black_box`.
 """
 
 from __future__ import annotations
