@@ -86,11 +86,30 @@ def floors() -> str:
     )
 
 
+def captum() -> str:
+    """Captum's methods, and what to say in their place."""
+    from tests.oracle.captum_names import KINDS, command
+
+    titles = {"input": "Inputs", "layer": "Layers", "neuron": "Neurons"}
+    head = ("Captum", "onnxsal", "what differs")
+    return "\n".join(
+        f"## {titles[kind]}\n\n"
+        + table(head, ([f"`{name}`", f"`{command(name)}`", o.remark] for name, o in ours.items()))
+        for kind, ours in KINDS.items()
+    )
+
+
 def _first_line(function: object) -> str:
     return (inspect.getdoc(function) or "").splitlines()[0]
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"support": support, "reference": reference, "hooks": hooks, "floors": floors}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "support": support,
+    "reference": reference,
+    "hooks": hooks,
+    "floors": floors,
+    "captum": captum,
+}
 
 
 def fresh(text: str) -> str:

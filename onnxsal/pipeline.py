@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from onnxsal.diagnosis import find_break
 from onnxsal.engine import Running, open_engine, without_gradients
 from onnxsal.errors import PluginError, UsageError
 from onnxsal.importer.precision import raised_tensor
-from onnxsal.importer.section import value_in, value_named
+from onnxsal.importer.section import nodes_between, value_in, value_named
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.inputs import check_feeds
 from onnxsal.inspection import gradient_reach
@@ -35,7 +34,7 @@ from onnxsal.parity import Parity, remedy, verify_once
 from onnxsal.plugins import Provider, blamed, registry, rules_of
 from onnxsal.score import BoundScore, Known, Recorded
 from onnxsal.subject import Subject, subject_of
-from onnxsal.target import Answers, ask, output_of
+from onnxsal.target import Answers, ask, output_of, outputs_of, split_neuron
 from onnxsal.types import Attribution, Feeds, Precision, Provenance, Quantized, Request, Target, TargetSpec
 
 
@@ -144,7 +143,12 @@ def explanations(model: Model, feeds: Mapping[str, Any], request: Request) -> li
     """Return what the method says of each target, highest first; errors as for `explain`."""
     plan = _plan(model, feeds, request)
     labels = None if request.neuron else labels_of(model.metadata)
-    ranked = plan.answers.resolve(plan.target, plan.examples, stacked=plan.stacked, labels=labels)
+    try:
+        ranked = plan.answers.resolve(plan.target, plan.examples, stacked=plan.stacked, labels=labels)
+    except UsageError as error:
+        if request.neuron is None:
+            raise
+        raise UsageError(error.what.replace("output ", "value "), where="neuron", hint=error.hint) from error
     plan.known.sharers = len(ranked)
     found = [explained_by(plan, score_of(plan, targets)) for targets in ranked]
     for one in found:
@@ -214,7 +218,7 @@ class Explained:
 
 def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     """Look everything up, cheapest first, so that a wrong name costs no run."""
-    request = _with_own_layer(request)
+    request = _with_own_neuron(_with_own_layer(request))
     choice = choose(request.method, request.options)
     method = choice.neediest
     choose_device(request.device)
@@ -329,6 +333,13 @@ def _with_own_layer(request: Request) -> Request:
     return replace(request, layer=None, options={**request.options, "layer": request.layer[0]})
 
 
+def _with_own_neuron(request: Request) -> Request:
+    """Return the request with the neuron as the method's own option, where it has one: it then stands on the way."""
+    if request.neuron is None or "neuron" not in registry().get("methods", request.method).options:
+        return request
+    return replace(request, neuron=None, options={**request.options, "neuron": request.neuron})
+
+
 def _need(method: entries.Method, request: Request) -> entries.Need:
     """Return what is needed of an engine: a layer can be varied only where the graph is imported."""
     return "layers" if request.layer and method.needs == "score" else method.needs
@@ -343,9 +354,13 @@ def _answers(model: Model, request: Request, first: _FirstRun) -> tuple[TargetSp
     if request.neuron is None:
         return request.target, ask(first, model.graph, request.target, pre_softmax=request.pre_softmax)
     if request.target is not None:
-        raise UsageError("a neuron and a target cannot both be explained", where="--neuron", hint="leave one out")
-    name, rest = _split_neuron(request.neuron)
-    value = value_in(model.graph, name)
+        raise UsageError(
+            "a neuron and a target cannot both be explained",
+            where="--neuron",
+            hint="leave one out; -m neuron_conductance explains a target through a neuron",
+        )
+    name, rest = split_neuron(request.neuron)
+    value = value_in(model.graph, name, "neuron")
     return value + rest, Answers(first([value]), (), None, model.graph)
 
 
@@ -367,13 +382,6 @@ def _require_numbers(model: Model, values: Mapping[str, Any], output: str) -> No
         where="target",
         hint="; ".join([*ways, without_gradients()]),
     )
-
-
-def _split_neuron(said: str) -> tuple[str, str]:
-    """Return the value's name and what follows it; a name may hold dots and brackets itself."""
-    match = re.fullmatch(r"(.*?)((?:\[[^\[\]]*\])?(?:\.\w+\(\))?)", said.strip(), re.DOTALL)
-    assert match is not None  # the second part may be empty
-    return match[1], match[2]
 
 
 def _features(model: Model, plan: Plan) -> tuple[str, ...]:
@@ -429,6 +437,7 @@ def score_of(plan: Plan, targets: Sequence[Target]) -> BoundScore:
 
 def explained_by(plan: Plan, outer: BoundScore) -> Explained:
     """Run the method on a score of the inputs; a plugin's fault is told as such."""
+    _require_way(plan, outer)
     score = plan.subject.score(outer)
     feeds = score.feeds
     if plan.method.through:
@@ -442,6 +451,25 @@ def explained_by(plan: Plan, outer: BoundScore) -> Explained:
         values = work()
     _check_values(plan, values, feeds)
     return Explained(plan, score, outside, arguments, values)
+
+
+def _require_way(plan: Plan, score: BoundScore) -> None:
+    """Refuse a layer that the score is not computed from; who only looks at what is there needs no way.
+
+    Raises:
+        UsageError: no way leads from the layer to the score.
+    """
+    if plan.method.through and not plan.method.gradient:
+        return
+    ends = outputs_of(score.targets)
+    for name in plan.subject.layers:
+        if name not in ends and not nodes_between(plan.running.engine.module, [name], ends):
+            told = ", ".join(map(repr, ends))
+            raise UsageError(
+                f"no way leads from {name!r} to {told}",
+                where="layer",
+                hint="choose a value that it is computed from; `onnxsal inspect` names the layers in order",
+            )
 
 
 def _attribution(found: Explained) -> Attribution:

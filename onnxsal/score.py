@@ -18,7 +18,7 @@ from onnxsal.importer.forest import Sum, sums_of
 from onnxsal.importer.graph import Node
 from onnxsal.importer.values import on_device
 from onnxsal.plugins import rules_of
-from onnxsal.target import outputs_of, value_of
+from onnxsal.target import outputs_of, resolve, split_neuron, value_of
 from onnxsal.types import Feeds, Rules, Target
 
 INDEPENDENT = 1e-3
@@ -212,6 +212,29 @@ class BoundScore:
         """Return what happens at inner values of the graph, each named as the ONNX file names it, or by its node."""
         self._require_gradients()
         return Layer(self, tuple(self._value(name) for name in names))
+
+    def neuron(self, said: str) -> Neuron:
+        """Return a number inside the graph.
+
+        Raises:
+            UsageError: there is no such value, or what is said of it is not one number.
+        """
+        name, rest = split_neuron(said)
+        layer = self.layer(name)
+        values = layer.activations(self.feeds)
+        if not self.stacked:
+            values = {n: value[0] for n, value in values.items()}
+        try:
+            ranked = resolve(layer.names[0] + rest, values, self.examples, stacked=self.stacked)
+        except UsageError as error:
+            raise UsageError(error.what, where="neuron", hint=error.hint) from error
+        if len(ranked) > 1 or any(target.reduction or target.minus for target in ranked[0]):
+            raise UsageError(f"{said!r} is not one number of a layer", where="neuron", hint="give every index")
+        return Neuron(self, self._of(ranked[0]), layer)
+
+    def _of(self, targets: Sequence[Target]) -> BoundScore:
+        """Return the score of other numbers of the same call."""
+        return self._varied(targets=targets, known=None, _number=None, _measured={})
 
     def at(self, *names: str) -> BoundScore:
         """Return the score as a function of inner values; the inputs stay what they are.
@@ -506,6 +529,28 @@ class Layer:
     ) -> Feeds:
         """Return the derivative of every row's score by the values; the rest as in `BoundScore.gradients`."""
         return self.score._gradients_by(self.names, feeds, rules, reference, relevance)
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """A number inside the graph: what it is for some feeds, and how the score moves with it.
+
+    Args:
+        outer: The explained number.
+        score: The number inside, as a function of the same inputs.
+        layer: The value that holds it.
+    """
+
+    outer: BoundScore
+    score: BoundScore
+    layer: Layer
+
+    def pulls(self, feeds: Feeds) -> Tensor:
+        """Return the derivative of every row's score by the number, shape [rows]."""
+        (name,) = self.layer.names
+        slopes = self.layer.gradients(feeds)[name]
+        chosen = Layer(self.score, self.layer.names).gradients(feeds)[name]  # one at the number, zero elsewhere
+        return (slopes * chosen).flatten(1).sum(1)
 
 
 def _rows(feeds: Feeds, start: int, count: int) -> Feeds:

@@ -110,6 +110,20 @@ class Layer(Protocol):
         """Return the derivative of every row's score by the values."""
 
 
+class Neuron(Protocol):
+    """A number inside the graph: what it is for some feeds, and how the score moves with it.
+
+    ``score`` is the number itself as a function of the same inputs.
+    """
+
+    @property
+    def score(self) -> Score:
+        """The number as a function of the inputs."""
+
+    def pulls(self, feeds: Feeds) -> Tensor:
+        """Return the derivative of every row's score by the number, shape [rows]."""
+
+
 class Forest(Protocol):
     """Decision trees as flat arrays: an entry for each place, a branch or a leaf; a leaf leads to itself."""
 
@@ -185,6 +199,9 @@ class Score(Protocol):
 
     def layer(self, *names: str) -> Layer:
         """Return what happens at inner values, named as in the ONNX file, or by the node that makes them."""
+
+    def neuron(self, said: str) -> Neuron:
+        """Return a number inside the graph, said like a target: ``conv1[3,5,5]``."""
 
     def at(self, *names: str) -> Score:
         """Return the score as a function of inner values, for methods that then explain those; inputs stay fixed."""

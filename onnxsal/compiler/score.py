@@ -62,6 +62,12 @@ class GraphScore(BoundScore):
         assert isinstance(found, GraphScore)
         return found
 
+    def _of(self, targets: Sequence[Target]) -> GraphScore:
+        (target,) = set(targets)
+        found = self._varied(target=GraphTarget(target), places=[None], targets=[Target(target.output)])
+        assert isinstance(found, GraphScore)
+        return found
+
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
         """Return standard normal noise, alike for every example."""
         generator = self.generator(draw)

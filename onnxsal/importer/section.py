@@ -30,19 +30,19 @@ def value_named(module: fx.GraphModule, name: str) -> str:
     return _named(name, values_of(module), nodes)
 
 
-def value_in(graph: Graph, name: str) -> str:
-    """Return the same for a graph that was not built; errors too."""
+def value_in(graph: Graph, name: str, where: str = "layer") -> str:
+    """Return the same for a graph that was not built; errors too, which say where the name was said."""
     values = [port.name for port in graph.inputs] + [o for node in graph.nodes for o in node.outputs if o]
-    return _named(name, values, graph.nodes)
+    return _named(name, values, graph.nodes, where)
 
 
-def _named(name: str, values: Collection[str], nodes: Iterable[Node]) -> str:
+def _named(name: str, values: Collection[str], nodes: Iterable[Node], where: str = "layer") -> str:
     if name in values:
         return name
     first = {node.name: next((o for o in node.outputs if o), "") for node in nodes}
     if first.get(name):
         return first[name]
-    raise UsageError(f"no value or node {name!r} in the graph", where="layer", hint=nearest(name, [*values, *first]))
+    raise UsageError(f"no value or node {name!r} in the graph", where=where, hint=nearest(name, [*values, *first]))
 
 
 def section(

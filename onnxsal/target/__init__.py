@@ -19,7 +19,7 @@ box:10,20,90,80@cat  the same of one class, by its index or name
 
 from onnxsal.target.answers import Answers, ask
 from onnxsal.target.other import other_class
-from onnxsal.target.resolver import output_of, resolve
+from onnxsal.target.resolver import output_of, resolve, split_neuron
 from onnxsal.target.value import outputs_of, value_of
 
-__all__ = ["Answers", "ask", "other_class", "output_of", "outputs_of", "resolve", "value_of"]
+__all__ = ["Answers", "ask", "other_class", "output_of", "outputs_of", "resolve", "split_neuron", "value_of"]

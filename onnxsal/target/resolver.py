@@ -61,6 +61,13 @@ def resolve(
     return _Resolver(outputs, examples, stacked, labels, suppressed).ranked(spec)
 
 
+def split_neuron(said: str) -> tuple[str, str]:
+    """Return the value's name and what follows it; a name may hold dots and brackets itself."""
+    match = re.fullmatch(r"(.*?)((?:\[[^\[\]]*\])?(?:\.\w+\(\))?)", said.strip(), re.DOTALL)
+    assert match is not None  # the second part may be empty
+    return match[1], match[2]
+
+
 def output_of(spec: TargetSpec, outputs: Mapping[str, Any]) -> str:
     """Return the output that a target speaks of: the one it names, else the first that holds real numbers."""
     first = spec[0] if isinstance(spec, list) and spec else spec

@@ -24,7 +24,8 @@ NEEDS = {
     "cnn": ("_cam", "_cam_plus_plus", "full_grad", "xrai"),  # feature maps, a picture
     "cnn mlp": ("guided_backprop", "deconvolution"),  # rectifiers
     "transformer": ("attention_rollout",),
-    "": ("tree_shap", "tree_shap_margin"),  # trees, on which test_tree_shap.py tries them
+    # trees, on which test_tree_shap.py tries them; a neuron, which test_neuron_conductance.py names
+    "": ("tree_shap", "tree_shap_margin", "neuron_conductance"),
     "cnn mlp transformer two_inputs": ("lrp",),  # no recurrent layers
 }
 """What only some of the networks have, and the methods that cannot do without it."""

@@ -91,3 +91,22 @@ def test_activations_need_no_gradient_and_so_no_input_with_one() -> None:
     ids = np.array([[1, 5, 0, 2]])
     result = onnxsal.explain(proto, {"ids": ids}, method="activation", layer="rows", target=(0, 0))
     np.testing.assert_array_equal(result.values["rows"], table[ids])
+
+
+@pytest.mark.parametrize("method", ["saliency", "feature_ablation", "conductance"])
+def test_a_layer_that_the_score_is_not_computed_from_is_refused(method: str) -> None:
+    asked = {"layer": "/Tanh", "neuron": "/right/Gemm[1]", "verify": False}
+    with pytest.raises(UsageError, match="no way leads from '/Tanh_output_0' to '/right/Gemm_output_0'"):
+        onnxsal.explain(model("two_inputs"), inputs_of("two_inputs"), method=method, **asked)
+    seen = onnxsal.explain(model("two_inputs"), inputs_of("two_inputs"), method="activation", **asked)
+    assert seen.values["/Tanh_output_0"].any()
+
+
+@pytest.mark.parametrize(
+    ("neuron", "told"), [("/1/Rel[0]", "no value or node"), ("/1/Relu[9]", "value '/1/Relu_output_0'")]
+)
+def test_a_neuron_that_is_not_there_is_told_as_one(neuron: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told) as refusal:
+        onnxsal.explain(model("mlp"), inputs_of("mlp"), neuron=neuron, verify=False)
+    assert refusal.value.where == "neuron"
+    assert refusal.value.hint

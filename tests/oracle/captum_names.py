@@ -69,6 +69,7 @@ LAYER = {
 NEURON = {
     "NeuronGradient": Ours("saliency", ABS),
     "NeuronIntegratedGradients": Ours("integrated_gradients", remark=STEPS),
+    "NeuronConductance": Ours("neuron_conductance", remark=STEPS),
     "NeuronGradientShap": Ours("gradient_shap", remark=ROWS),
     "NeuronGuidedBackprop": Ours("guided_backprop"),
     "NeuronDeconvolution": Ours("deconvolution"),

@@ -261,3 +261,14 @@ def test_rectifiers_before_a_neuron(captum: str, module: str, node: str) -> None
 def test_feature_ablation_of_a_neuron(kind: str, module: str, node: str) -> None:
     got = by_onnxsal("NeuronFeatureAblation", kind, neuron=neuron(kind, module, node), features="elements")
     same(got, by_captum("NeuronFeatureAblation", kind, module, index(kind, module)))
+
+
+@pytest.mark.parametrize("quadrature", ["gausslegendre", "riemann_left", "riemann_middle"])
+@pytest.mark.parametrize(("kind", "module", "node"), [p for p in PLACES if p[0] != "two_inputs"])
+def test_conductance_of_a_neuron(kind: str, module: str, node: str, quadrature: str) -> None:
+    options = {"target": TARGETS, "baseline": baseline(kind), "steps": 9, "quadrature": quadrature}
+    got = by_onnxsal("NeuronConductance", kind, neuron=neuron(kind, module, node), **options)
+    starts = tuple(baseline(kind).values())
+    options = {"target": TARGETS, "n_steps": 9, "method": quadrature}
+    expected = by_captum("NeuronConductance", kind, module, index(kind, module), starts, **options)
+    same(got, expected)
