@@ -328,7 +328,7 @@ def _with_own_layer(request: Request) -> Request:
     """Return the request with the layer as the method's own option, where it has one: Grad-CAM looks at a layer."""
     if not request.layer or "layer" not in registry().get("methods", request.method).options:
         return request
-    if len(request.layer) > 1 or "layer" in request.options:
+    if len(request.layer) > 1 or request.options.get("layer"):  # the command line hands on defaults too
         raise UsageError(f"{request.method} looks at one layer", where="--layer", hint="name it once")
     return replace(request, layer=None, options={**request.options, "layer": request.layer[0]})
 

@@ -225,12 +225,15 @@ class BoundScore:
         if not self.stacked:
             values = {n: value[0] for n, value in values.items()}
         try:
-            ranked = resolve(layer.names[0] + rest, values, self.examples, stacked=self.stacked)
+            ranked = self._resolved(layer.names[0] + rest, values)
         except UsageError as error:
             raise UsageError(error.what, where="neuron", hint=error.hint) from error
         if len(ranked) > 1 or any(target.reduction or target.minus for target in ranked[0]):
             raise UsageError(f"{said!r} is not one number of a layer", where="neuron", hint="give every index")
         return Neuron(self, self._of(ranked[0]), layer)
+
+    def _resolved(self, said: str, values: Feeds) -> list[list[Target]]:
+        return resolve(said, values, self.examples, stacked=self.stacked)
 
     def _of(self, targets: Sequence[Target]) -> BoundScore:
         """Return the score of other numbers of the same call."""

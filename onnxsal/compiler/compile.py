@@ -23,7 +23,7 @@ from onnxsal.compiler.recipe import Recipe
 from onnxsal.compiler.target import TARGET_INPUT, GraphTarget, graph_target
 from onnxsal.compiler.trace import Trace, trace
 from onnxsal.engines.torch import TorchEngine
-from onnxsal.errors import InputError, OutputError, UsageError, nearest
+from onnxsal.errors import CompileFault, InputError, OutputError, UsageError, nearest
 from onnxsal.importer.values import as_tensor
 from onnxsal.labels import labels_of
 from onnxsal.model import Model, load
@@ -123,6 +123,12 @@ def compile(
     """
     model = model if isinstance(model, Model) else load(model)
     choice = choose(method, options)
+    if choice.method.through:
+        raise CompileFault(
+            f"{method} explains a layer, and a compiled file explains inputs",
+            where="method",
+            hint="use `onnxsal explain --layer`, or compile another method",
+        )
     explained = explained_inputs(model, inputs)
     arrays = examples_for(model, feeds)
     recipe = replace(_recipe(model, choice, explained, arrays, target, target_input), seed=seed)

@@ -13,6 +13,7 @@ from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 from onnxsal.compiler.target import GraphTarget
 from onnxsal.errors import CompileFault
 from onnxsal.score import BoundScore, Result, Runner
+from onnxsal.target import resolve
 from onnxsal.types import Feeds, Target
 
 
@@ -62,8 +63,13 @@ class GraphScore(BoundScore):
         assert isinstance(found, GraphScore)
         return found
 
+    def _resolved(self, said: str, values: Feeds) -> list[list[Target]]:
+        """Return the targets of one example: the file is for any number of them."""
+        one = {name: value[:1] for name, value in values.items()} if self.stacked else values
+        return resolve(said, one, 1, stacked=self.stacked)
+
     def _of(self, targets: Sequence[Target]) -> GraphScore:
-        (target,) = set(targets)
+        (target,) = targets
         found = self._varied(target=GraphTarget(target), places=[None], targets=[Target(target.output)])
         assert isinstance(found, GraphScore)
         return found

@@ -87,6 +87,7 @@ IMPOSSIBLE = {
     "hsic": BY_FEATURES,
     "kernel_shap": BY_FEATURES,
     "lime": BY_FEATURES,
+    "neuron_conductance": "it needs a neuron's name",
     "partition_shap": BY_FEATURES,
     "shapley": BY_FEATURES,
     "shapley_sampling": BY_FEATURES,
@@ -102,7 +103,9 @@ QUICK = ["deep_lift", "gradient_shap", "grad_cam", "guided_backprop", "integrate
 
 METHODS = [
     pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
-    for name in (e.name for e, provider in registry().items("methods") if provider.distribution == "onnxsal")
+    for name in (
+        e.name for e, provider in registry().items("methods") if provider.distribution == "onnxsal" and not e.through
+    )
     if name not in IMPOSSIBLE
 ]
 
@@ -115,6 +118,19 @@ def test_every_method_compiles(method):
     if method not in DRAWING:
         expected = onnxsal.explain(DIGITS, digits(4), method=method, target=3, completeness_tolerance=10)
         close(run(compiled, digits(4))["image_attribution"], expected.values["image"], 1e-4)
+
+
+def test_conductance_through_a_neuron():
+    asked = {"method": "neuron_conductance", "neuron": "relu_1[0,2,2]", "target": 3}
+    expected = onnxsal.explain(DIGITS, digits(4), **asked).values["image"]
+    assert expected.any()
+    close(run(onnxsal.compile(DIGITS, **asked), digits(4))["image_attribution"], expected, 1e-4)
+
+
+@pytest.mark.parametrize("method", ["activation", "conductance"])
+def test_a_method_of_a_layer_is_refused(method):
+    with pytest.raises(CompileFault, match="explains a layer"):
+        onnxsal.compile(DIGITS, method=method, target=3)
 
 
 def test_a_method_that_cannot_be_written_says_where():
