@@ -17,7 +17,7 @@ from onnxsal.importer.graph import Graph
 from onnxsal.importer.normalise import normalise
 from onnxsal.importer.precision import has_halves, raised
 from onnxsal.importer.quantised import rounds
-from onnxsal.importer.read import confined, read_proto
+from onnxsal.importer.read import confined, read_apart, read_proto
 from onnxsal.types import Port, Precision, Quantized
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ class Model:
         self.source = source
         self.libraries = libraries
         self.folder = source.parent if folder is None and isinstance(source, Path) else folder
-        proto = read_proto(source)
+        proto, apart = read_apart(source)
         self.opset: dict[str, int] = {entry.domain: entry.version for entry in proto.opset_import}
         self.producer = " ".join(filter(None, (proto.producer_name, proto.producer_version)))
         self.metadata = {entry.key: entry.value for entry in proto.metadata_props}
         self.external_files = sorted(_external_locations(proto))
-        self.graph: Graph = normalise(proto, self.folder)
+        self.graph: Graph = normalise(proto, self.folder, apart)
         self.engines: dict[Hashable, Any] = {}
         """The engines that were opened over the model, by name, device and options."""
         self.proofs: dict[Hashable, Any] = {}

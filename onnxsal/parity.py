@@ -20,7 +20,7 @@ from onnxsal.errors import InputError, ModelError, ParityError
 from onnxsal.importer.dtypes import dtype_named
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.precision import raised_tensor
-from onnxsal.importer.read import read_proto
+from onnxsal.importer.read import read_apart
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.model import Model
 from onnxsal.types import Dim, Port, Precision, Quantized
@@ -399,7 +399,8 @@ def _torch_values(module: fx.GraphModule, arguments: Sequence[Any]) -> dict[str,
 
 def _runtime_values(model: Model, arrays: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, Any]:
     """Run the file in ONNX Runtime with its inner values as further outputs."""
-    made = {name for node in read_proto(model.source).graph.node for name in node.output}
+    proto, _ = read_apart(model.source)
+    made = {name for node in proto.graph.node for name in node.output}
     names = [name for name in dict.fromkeys(wanted) if name in made]
     session = model.session(optimised=False, inner=names)
     return dict(zip(names, session.run(names, dict(arrays)), strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TypeProto
 
 from onnxsal.errors import ModelError
 from onnxsal.importer.graph import Graph, Node
-from onnxsal.importer.read import LONGEST_NAME, read_array, read_sparse
+from onnxsal.importer.read import LONGEST_NAME, WHOLE, Apart, read_array, read_sparse
 from onnxsal.types import Dim, Port
 
 MAX_DEPTH = 64
@@ -30,15 +31,20 @@ MAX_NAME = 2**16
 STANDARD_DOMAINS = {"ai.onnx": ""}
 
 
-def normalise(model: onnx.ModelProto, folder: Path | None = None) -> Graph:
+def normalise(model: onnx.ModelProto, folder: Path | None = None, apart: Apart = WHOLE) -> Graph:
     """Return the model's main graph as plain data.
+
+    Args:
+        model: The model.
+        folder: Where its external data lie.
+        apart: Its large tensors where it was read without them (`read_apart`).
 
     Raises:
         ModelError: arrays that cannot be read, functions that call themselves, values used before they exist.
     """
     opsets = {_domain(entry.domain): entry.version for entry in model.opset_import}
     functions = {(_domain(f.domain), f.name, f.overload): f for f in model.functions}
-    graph = _Normaliser(functions, folder).graph(model.graph, opsets, depth=0)
+    graph = _Normaliser(functions, folder, apart).graph(model.graph, opsets, depth=0)
     _check_order(graph, ())
     return graph
 
@@ -50,9 +56,12 @@ def _domain(name: str) -> str:
 class _Normaliser:
     """Walks the protobuf once; holds what every level of sub-graph needs."""
 
-    def __init__(self, functions: Mapping[tuple[str, str, str], FunctionProto], folder: Path | None) -> None:
+    def __init__(
+        self, functions: Mapping[tuple[str, str, str], FunctionProto], folder: Path | None, apart: Apart
+    ) -> None:
         self.functions = functions
-        self.folder = folder
+        self.read = partial(read_array, folder=folder, apart=apart)
+        self.read_sparse = partial(read_sparse, folder=folder, apart=apart)
         self.names: dict[str, int] = {}
         self.calls = 0
         self.count = 0
@@ -65,8 +74,8 @@ class _Normaliser:
             raise ModelError(f"sub-graphs or functions nest deeper than {MAX_DEPTH}", where=f"graph {proto.name!r}")
         self.check_count(len(proto.node))
         renames = renames or {}
-        constants = {t.name: read_array(t, self.folder) for t in proto.initializer}
-        constants |= {s.values.name: read_sparse(s, self.folder) for s in proto.sparse_initializer}
+        constants = {t.name: self.read(t) for t in proto.initializer}
+        constants |= {s.values.name: self.read_sparse(s) for s in proto.sparse_initializer}
         self.weigh(sum(array.nbytes for array in constants.values()), depth)
         nodes = self.nodes(proto.node, opsets, depth, dict(renames), constants, {})
         return Graph(
@@ -103,8 +112,7 @@ class _Normaliser:
                 continue
             outputs = tuple(renames.get(name, name) for name in proto.output)
             if proto.op_type == "Constant" and not domain:
-                constants[outputs[0]] = _constant(attributes, outputs[0], self.folder)
-                self.weigh(constants[outputs[0]].nbytes, depth)
+                constants[outputs[0]] = self.weighed(self.constant(attributes, outputs[0]), depth)
                 continue
             nodes.append(
                 Node(
@@ -163,11 +171,11 @@ class _Normaliser:
             case AttributeProto.GRAPHS:
                 return [self.graph(g, opsets, depth + 1, renames) for g in proto.graphs]
             case AttributeProto.TENSOR:
-                return read_array(proto.t, self.folder)
+                return self.weighed(self.read(proto.t), depth)
             case AttributeProto.TENSORS:
-                return [read_array(t, self.folder) for t in proto.tensors]
+                return [self.weighed(self.read(t), depth) for t in proto.tensors]
             case AttributeProto.SPARSE_TENSOR:
-                return read_sparse(proto.sparse_tensor, self.folder)
+                return self.weighed(self.read_sparse(proto.sparse_tensor), depth)
             case AttributeProto.TYPE_PROTO:
                 return type_name(proto.tp)
             case AttributeProto.STRING:
@@ -176,6 +184,30 @@ class _Normaliser:
                 return [s.decode("utf-8", "surrogateescape") for s in proto.strings]
         value = onnx.helper.get_attribute_value(proto)
         return list(value) if isinstance(value, Iterable) else value
+
+    def constant(self, attributes: list[AttributeProto], name: str) -> np.ndarray:
+        """Return the value of a Constant node (seven ways to write it)."""
+        if len(attributes) != 1:
+            raise ModelError(f"Constant needs one value, has {len(attributes)}", where=f"value {name!r}")
+        (attribute,) = attributes
+        match attribute.name:
+            case "value":
+                return self.read(attribute.t)
+            case "sparse_value":
+                return self.read_sparse(attribute.sparse_tensor)
+            case "value_float":
+                return np.array(attribute.f, np.float32)
+            case "value_floats":
+                return np.array(attribute.floats, np.float32)
+            case "value_int":
+                return np.array(attribute.i, np.int64)
+            case "value_ints":
+                return np.array(attribute.ints, np.int64)
+            case "value_string":
+                return np.array(attribute.s.decode("utf-8", "surrogateescape"), object)
+            case "value_strings":
+                return np.array([s.decode("utf-8", "surrogateescape") for s in attribute.strings], object)
+        raise ModelError(f"unknown Constant attribute {attribute.name!r}", where=f"value {name!r}")
 
     def unique(self, name: str) -> str:
         """Return the name, with a number behind it where another node has it already."""
@@ -206,6 +238,11 @@ class _Normaliser:
                 where="graph",
                 hint="no network has so many: a loop was unrolled, or the file is made to exhaust memory",
             )
+
+    def weighed(self, array: np.ndarray, depth: int) -> np.ndarray:
+        """Return the array, its bytes counted."""
+        self.weigh(array.nbytes, depth)
+        return array
 
     def weigh(self, size: int, depth: int) -> None:
         """Count the bytes that a function's body brings with each call."""
@@ -240,31 +277,6 @@ def _opset(opsets: Mapping[str, int], domain: str, proto: NodeProto) -> int:
     if domain:  # many exporters forget to import the domains they use; ONNX Runtime reads version 1
         return 1
     raise ModelError("the model imports no opset of the standard domain", where=f"node {proto.name!r}")
-
-
-def _constant(attributes: list[AttributeProto], name: str, folder: Path | None) -> np.ndarray:
-    """Return the value of a Constant node (seven ways to write it)."""
-    if len(attributes) != 1:
-        raise ModelError(f"Constant needs one value, has {len(attributes)}", where=f"value {name!r}")
-    (attribute,) = attributes
-    match attribute.name:
-        case "value":
-            return read_array(attribute.t, folder)
-        case "sparse_value":
-            return read_sparse(attribute.sparse_tensor, folder)
-        case "value_float":
-            return np.array(attribute.f, np.float32)
-        case "value_floats":
-            return np.array(attribute.floats, np.float32)
-        case "value_int":
-            return np.array(attribute.i, np.int64)
-        case "value_ints":
-            return np.array(attribute.ints, np.int64)
-        case "value_string":
-            return np.array(attribute.s.decode("utf-8", "surrogateescape"), object)
-        case "value_strings":
-            return np.array([s.decode("utf-8", "surrogateescape") for s in attribute.strings], object)
-    raise ModelError(f"unknown Constant attribute {attribute.name!r}", where=f"value {name!r}")
 
 
 def port_of(value: ValueInfoProto) -> Port:

@@ -1,11 +1,15 @@
 """Read an ONNX file: the bytes, the checks on them, and the arrays they hold.
 
-Only files beside the model are opened for external data: no absolute path, no ``..``, no link that leads elsewhere.
+Weights are held once: those of a large file stay where they are while the rest is parsed, and are mapped as external
+data are. Only files beside the model are opened for those: no absolute path, no ``..``, no link that leads elsewhere.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +19,7 @@ from onnx import TensorProto
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from onnxsal.errors import ModelError
-from onnxsal.importer.wire import check_size
+from onnxsal.importer.wire import LOOKED_AT_FROM, Data, check_size, without_weights
 
 MAX_PROTO_BYTES = 2**31 - 1
 PACKED_BITS = {
@@ -35,31 +39,113 @@ LONGEST_NAME = 200
 TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
+@dataclass(frozen=True)
+class Apart:
+    """The bytes of large tensors, which stay in the file; by the stand-ins that the protobuf holds for them."""
+
+    data: Data = b""
+    path: Path | None = None
+    places: Mapping[bytes, tuple[int, int]] = field(default_factory=dict)
+
+    def bytes_of(self, raw: bytes) -> bytes:
+        """Return the bytes that a tensor's ``raw_data`` are, or stand for."""
+        if raw not in self.places:
+            return raw
+        start, end = self.places[raw]
+        return self.data[start:end]
+
+    def array_of(self, raw: bytes, dtype: np.dtype) -> np.ndarray:
+        """Return the same as numbers that nobody may write to, without a copy where the file has them in step.
+
+        A protobuf puts its fields anywhere, and compiled code may take it for granted that a number of four bytes
+        lies at a multiple of four.
+
+        Raises:
+            ValueError: the bytes are no whole number of numbers.
+        """
+        if raw not in self.places:
+            return np.frombuffer(raw, dtype)
+        start, end = self.places[raw]
+        flat = np.frombuffer(memoryview(self.data)[start:end], dtype)
+        if not flat.flags.aligned:  # from the file, not the mapping, whose pages would count as memory too
+            flat = flat.copy() if self.path is None else _copied(self.path, dtype, start, end - start)
+        flat.flags.writeable = False
+        return flat
+
+
+WHOLE = Apart()
+"""Nothing apart: the protobuf holds all there is."""
+
+
 def read_proto(source: str | Path | bytes) -> onnx.ModelProto:
     """Parse a model, leaving external data where it is.
 
     Raises:
         ModelError: the file is missing, truncated, too large, or not ONNX.
     """
-    where = "model" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else _read_bytes(Path(source))
-    if not data:
-        raise ModelError("the file is empty", where=where, hint="export or download the model again")
+    where = _name(source)
+    data = _read(source)
+    check_size(data, onnx.ModelProto.DESCRIPTOR, where)
+    size = len(data)
+    return _parsed(_whole(data), where, size)
+
+
+def read_apart(source: str | Path | bytes) -> tuple[onnx.ModelProto, Apart]:
+    """Parse a model, leaving external data and large ``raw_data`` where they are.
+
+    Returns:
+        The protobuf, with stand-ins for its large tensors, and what `read_array` needs to read those.
+
+    Raises:
+        ModelError: as for `read_proto`.
+    """
+    where = _name(source)
+    data = _read(source)
+    size = len(data)
+    found = without_weights(data, onnx.ModelProto.DESCRIPTOR, where)
+    if found is None:
+        return _parsed(_whole(data), where, size), WHOLE
+    rest, places = found
+    path = None if isinstance(source, bytes) else Path(source)
+    return _parsed(rest, where, size), Apart(data, path, places)
+
+
+def _name(source: str | Path | bytes) -> str:
+    return "model" if isinstance(source, bytes) else str(source)
+
+
+def _parsed(serialised: bytes, where: str, size: int) -> onnx.ModelProto:
+    """Parse a model that takes so many bytes with all that was left apart."""
     model = onnx.ModelProto()
-    check_size(data, model.DESCRIPTOR, where)
     try:
-        model.ParseFromString(data)
+        model.ParseFromString(serialised)
     except DecodeError as error:
         raise ModelError(
-            f"not an ONNX model, a truncated one, or one whose sub-graphs nest too deeply ({len(data)} bytes)",
+            f"not an ONNX model, a truncated one, or one whose sub-graphs nest too deeply ({size} bytes)",
             where=where,
-            hint=_guess_format(data),
+            hint=_guess_format(serialised),
         ) from error
     _check_header(model, where)
     return model
 
 
-def _read_bytes(path: Path) -> bytes:
+def _whole(data: Data) -> bytes:
+    """Return data as bytes; a mapping is closed then, since its pages count as memory too."""
+    if isinstance(data, bytes):
+        return data
+    with data:
+        return data[:]
+
+
+def _read(source: str | Path | bytes) -> Data:
+    data = source if isinstance(source, bytes) else _read_file(Path(source))
+    if not data:
+        raise ModelError("the file is empty", where=_name(source), hint="export or download the model again")
+    return data
+
+
+def _read_file(path: Path) -> Data:
+    """Return a file's bytes, mapped where they are many."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -70,7 +156,10 @@ def _read_bytes(path: Path) -> bytes:
                 where=str(path),
                 hint="save the model with external data: onnx.save(model, path, save_as_external_data=True)",
             )
-        return path.read_bytes()
+        if size < LOOKED_AT_FROM:
+            return path.read_bytes()
+        with path.open("rb") as stream:  # copy-on-write, as external data
+            return mmap(stream.fileno(), 0, access=ACCESS_COPY)
     except FileNotFoundError as error:
         raise ModelError("no such file", where=str(path), hint=_siblings(path)) from error
     except OSError as error:
@@ -107,8 +196,13 @@ def _check_header(model: onnx.ModelProto, where: str) -> None:
         raise ModelError("the model declares no opset", where=where, hint="export it again with a current exporter")
 
 
-def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
+def read_array(tensor: TensorProto, folder: Path | None, apart: Apart = WHOLE) -> np.ndarray:
     """Return a tensor of the file as an array; external data is mapped, not read.
+
+    Args:
+        tensor: The tensor.
+        folder: Where external data lie.
+        apart: What `read_apart` left in the file.
 
     Raises:
         ModelError: the data disagree with the declared shape, with themselves, or lie outside the folder.
@@ -116,7 +210,7 @@ def read_array(tensor: TensorProto, folder: Path | None) -> np.ndarray:
     where = f"tensor {tensor.name[:LONGEST_NAME]!r}"
     _check_once(tensor, where)
     try:
-        return _read_external(tensor, folder, where) if uses_external_data(tensor) else _read_own(tensor)
+        return _read_external(tensor, folder, where) if uses_external_data(tensor) else _read_own(tensor, apart)
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
         raise ModelError(
             f"values do not fit the declared shape {list(tensor.dims)[:MAX_RANK]}: {str(error)[:200]}",
@@ -144,24 +238,31 @@ def _check_once(tensor: TensorProto, where: str) -> None:
         )
 
 
-def _read_own(tensor: TensorProto) -> np.ndarray:
+def _read_own(tensor: TensorProto, apart: Apart) -> np.ndarray:
     if tensor.data_type == TensorProto.STRING:
         texts = [s.decode("utf-8", "surrogateescape") for s in tensor.string_data]
         return np.array(texts, dtype=object).reshape(tuple(tensor.dims))
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    if tensor.HasField("raw_data") and tensor.data_type not in PACKED_BITS:
-        flat = np.frombuffer(tensor.raw_data, dtype=dtype.newbyteorder("<"))
-        return flat.astype(dtype, copy=False).reshape(tuple(tensor.dims))
-    return onnx.numpy_helper.to_array(tensor)
+    if not tensor.HasField("raw_data"):
+        return onnx.numpy_helper.to_array(tensor)
+    if tensor.data_type in PACKED_BITS:
+        return _unpacked(tensor, apart.bytes_of(tensor.raw_data))
+    flat = apart.array_of(tensor.raw_data, dtype.newbyteorder("<"))
+    return flat.astype(dtype, copy=False).reshape(tuple(tensor.dims))
 
 
-def read_sparse(sparse: onnx.SparseTensorProto, folder: Path | None) -> np.ndarray:
+def _unpacked(tensor: TensorProto, raw: bytes) -> np.ndarray:
+    """Return numbers of which a byte holds several."""
+    return onnx.numpy_helper.to_array(TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=raw))
+
+
+def read_sparse(sparse: onnx.SparseTensorProto, folder: Path | None, apart: Apart = WHOLE) -> np.ndarray:
     """Return a sparse tensor of the file as a dense array.
 
     Raises:
         ModelError: as for `read_array`; the indices are no places in the shape, or the array is too large to write out.
     """
-    values, indices = read_array(sparse.values, folder), read_array(sparse.indices, folder)
+    values, indices = (read_array(tensor, folder, apart) for tensor in (sparse.values, sparse.indices))
     where = f"sparse tensor {sparse.values.name[:LONGEST_NAME]!r}"
     shape = tuple(sparse.dims)
     size = math.prod(shape)
@@ -203,15 +304,20 @@ def _read_external(tensor: TensorProto, folder: Path | None, where: str) -> np.n
             f"external data ends beyond {path.name} ({size} bytes)", where=where, hint="the data file is truncated"
         )
     if packed:
-        raw = TensorProto(data_type=tensor.data_type, dims=tensor.dims)
         with path.open("rb") as stream:
             stream.seek(offset)
-            raw.raw_data = stream.read(needed)
-        return onnx.numpy_helper.to_array(raw)
+            return _unpacked(tensor, stream.read(needed))
     if count == 0:
         return np.zeros(shape, dtype)
+    if offset % dtype.alignment:
+        return _copied(path, dtype.newbyteorder("<"), offset, needed).reshape(shape)
     # copy-on-write: pages come in as they are used, and the file is never written to
     return np.memmap(path, dtype=dtype.newbyteorder("<"), mode="c", offset=offset, shape=shape)
+
+
+def _copied(path: Path, dtype: np.dtype, offset: int, size: int) -> np.ndarray:
+    """Return numbers that lie out of step in a file."""
+    return np.fromfile(path, np.uint8, count=size, offset=offset).view(dtype)
 
 
 def confined(location: str, folder: Path | None, where: str) -> Path:
