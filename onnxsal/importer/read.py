@@ -1,15 +1,16 @@
 """Read an ONNX file: the bytes, the checks on them, and the arrays they hold.
 
-Weights are held once: those of a large file stay where they are while the rest is parsed, and are mapped as external
-data are. Only files beside the model are opened for those: no absolute path, no ``..``, no link that leads elsewhere.
+Weights are held once: those of a large file stay there while the rest is parsed, and each is read straight into its
+array; external data are mapped. Only files beside the model are opened for those: no absolute path, no ``..``, no link
+that leads elsewhere.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from mmap import ACCESS_COPY, mmap
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -41,36 +42,23 @@ TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double
 
 @dataclass(frozen=True)
 class Apart:
-    """The bytes of large tensors, which stay in the file; by the stand-ins that the protobuf holds for them."""
+    """Where a source has its large tensors, by the stand-ins that its protobuf holds for their bytes."""
 
-    data: Data = b""
-    path: Path | None = None
+    source: Path | bytes = b""
     places: Mapping[bytes, tuple[int, int]] = field(default_factory=dict)
 
-    def bytes_of(self, raw: bytes) -> bytes:
-        """Return the bytes that a tensor's ``raw_data`` are, or stand for."""
+    def read(self, raw: bytes) -> bytes | np.ndarray:
+        """Return the bytes that ``raw_data`` are, or stand for.
+
+        They get memory of their own: a protobuf puts its fields anywhere, compiled code may take it for granted that
+        numbers lie in step, and sums are rounded otherwise where they do not.
+        """
         if raw not in self.places:
             return raw
         start, end = self.places[raw]
-        return self.data[start:end]
-
-    def array_of(self, raw: bytes, dtype: np.dtype) -> np.ndarray:
-        """Return the same as numbers that nobody may write to, without a copy where the file has them in step.
-
-        A protobuf puts its fields anywhere, and compiled code may take it for granted that a number of four bytes
-        lies at a multiple of four.
-
-        Raises:
-            ValueError: the bytes are no whole number of numbers.
-        """
-        if raw not in self.places:
-            return np.frombuffer(raw, dtype)
-        start, end = self.places[raw]
-        flat = np.frombuffer(memoryview(self.data)[start:end], dtype)
-        if not flat.flags.aligned:  # from the file, not the mapping, whose pages would count as memory too
-            flat = flat.copy() if self.path is None else _copied(self.path, dtype, start, end - start)
-        flat.flags.writeable = False
-        return flat
+        if isinstance(self.source, bytes):
+            return self.source[start:end]
+        return np.fromfile(self.source, np.uint8, count=end - start, offset=start)
 
 
 WHOLE = Apart()
@@ -84,10 +72,9 @@ def read_proto(source: str | Path | bytes) -> onnx.ModelProto:
         ModelError: the file is missing, truncated, too large, or not ONNX.
     """
     where = _name(source)
-    data = _read(source)
+    data = source if isinstance(source, bytes) else _of_file(Path(source), Path.read_bytes)
     check_size(data, onnx.ModelProto.DESCRIPTOR, where)
-    size = len(data)
-    return _parsed(_whole(data), where, size)
+    return _parsed(data, where, len(data))
 
 
 def read_apart(source: str | Path | bytes) -> tuple[onnx.ModelProto, Apart]:
@@ -100,52 +87,38 @@ def read_apart(source: str | Path | bytes) -> tuple[onnx.ModelProto, Apart]:
         ModelError: as for `read_proto`.
     """
     where = _name(source)
-    data = _read(source)
-    size = len(data)
+    source = source if isinstance(source, bytes) else Path(source)
+    data = source if isinstance(source, bytes) else _of_file(source, _mapped)
     found = without_weights(data, onnx.ModelProto.DESCRIPTOR, where)
     if found is None:
-        return _parsed(_whole(data), where, size), WHOLE
+        return read_proto(source), WHOLE
     rest, places = found
-    path = None if isinstance(source, bytes) else Path(source)
-    return _parsed(rest, where, size), Apart(data, path, places)
+    return _parsed(rest, where, len(data)), Apart(source, places)
 
 
 def _name(source: str | Path | bytes) -> str:
     return "model" if isinstance(source, bytes) else str(source)
 
 
-def _parsed(serialised: bytes, where: str, size: int) -> onnx.ModelProto:
+def _parsed(data: bytes, where: str, size: int) -> onnx.ModelProto:
     """Parse a model that takes so many bytes with all that was left apart."""
+    if not data:
+        raise ModelError("the file is empty", where=where, hint="export or download the model again")
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(serialised)
+        model.ParseFromString(data)
     except DecodeError as error:
         raise ModelError(
             f"not an ONNX model, a truncated one, or one whose sub-graphs nest too deeply ({size} bytes)",
             where=where,
-            hint=_guess_format(serialised),
+            hint=_guess_format(data),
         ) from error
     _check_header(model, where)
     return model
 
 
-def _whole(data: Data) -> bytes:
-    """Return data as bytes; a mapping is closed then, since its pages count as memory too."""
-    if isinstance(data, bytes):
-        return data
-    with data:
-        return data[:]
-
-
-def _read(source: str | Path | bytes) -> Data:
-    data = source if isinstance(source, bytes) else _read_file(Path(source))
-    if not data:
-        raise ModelError("the file is empty", where=_name(source), hint="export or download the model again")
-    return data
-
-
-def _read_file(path: Path) -> Data:
-    """Return a file's bytes, mapped where they are many."""
+def _of_file(path: Path, read: Callable[[Path], Data]) -> Data:
+    """Return what a file holds."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -156,14 +129,19 @@ def _read_file(path: Path) -> Data:
                 where=str(path),
                 hint="save the model with external data: onnx.save(model, path, save_as_external_data=True)",
             )
-        if size < LOOKED_AT_FROM:
-            return path.read_bytes()
-        with path.open("rb") as stream:  # copy-on-write, as external data
-            return mmap(stream.fileno(), 0, access=ACCESS_COPY)
+        return read(path)
     except FileNotFoundError as error:
         raise ModelError("no such file", where=str(path), hint=_siblings(path)) from error
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
+
+
+def _mapped(path: Path) -> Data:
+    """Return a file's bytes, of which few are going to be looked at."""
+    if path.stat().st_size < LOOKED_AT_FROM:
+        return path.read_bytes()
+    with path.open("rb") as stream:
+        return mmap(stream.fileno(), 0, access=ACCESS_READ)
 
 
 def _siblings(path: Path) -> str:
@@ -245,9 +223,11 @@ def _read_own(tensor: TensorProto, apart: Apart) -> np.ndarray:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if not tensor.HasField("raw_data"):
         return onnx.numpy_helper.to_array(tensor)
+    raw = apart.read(tensor.raw_data)
     if tensor.data_type in PACKED_BITS:
-        return _unpacked(tensor, apart.bytes_of(tensor.raw_data))
-    flat = apart.array_of(tensor.raw_data, dtype.newbyteorder("<"))
+        return _unpacked(tensor, bytes(raw))
+    flat = np.frombuffer(raw, dtype.newbyteorder("<"))
+    flat.flags.writeable = False
     return flat.astype(dtype, copy=False).reshape(tuple(tensor.dims))
 
 

@@ -116,7 +116,7 @@ def _large(data: Data, descriptor: Any, where: str) -> list[_Field]:
 def _fields(data: Data, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield a message's fields of bytes: number, where the length is written, where the content starts and ends.
 
-    Groups, which ONNX has none of, and which the parser steps over with all that is in them, have number 0 and no content.
+    ONNX has no groups, and the parser steps over all that is in one; their ends are given number 0 and no content.
     """
     while at < end:
         tag, at = _read_number(data, at, end, LONGEST_NUMBER)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +68,19 @@ def test_a_weight_that_two_nodes_read_is_mapped_once(tmp_path: Path) -> None:
     model = onnxsal.load(tiny.save(proto, tmp_path))
     storages = {p.untyped_storage().data_ptr() for p in model.torch().parameters()}
     assert storages == {model.graph.constants["v"].__array_interface__["data"][0]}
+
+
+def test_weights_inside_the_file_are_held_once_at_the_peak_too(tmp_path: Path) -> None:
+    """As the benchmark measures it, in a process of its own: 96 MB of weights in two tensors."""
+    matrices = {name: np.random.default_rng(0).random((3_464, 3_464), np.float32) for name in "vw"}
+    nodes = [helper.make_node("MatMul", ["x", "v"], ["a"]), helper.make_node("MatMul", ["a", "w"], ["y"])]
+    ports = [("x", tiny.FLOAT, ["N", 3_464])], [("y", tiny.FLOAT, ["N", 3_464])]
+    path = tiny.save(tiny.model(nodes, *ports, matrices), tmp_path)
+    benchmark = Path(__file__).parents[2] / "benchmarks" / "import_models.py"
+    command = [sys.executable, str(benchmark), "--measure", "onnxsal", str(path)]
+    grown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    weights = sum(matrix.nbytes for matrix in matrices.values())
+    assert 0.9 * weights < grown["held"] <= grown["peak"] < 1.2 * weights
 
 
 @pytest.mark.slow

@@ -98,6 +98,13 @@ def test_external_data_is_mapped_at_its_offset(tmp_path: Path) -> None:
     assert np.fromfile(tmp_path / "data.bin", np.float32)[4] == 4
 
 
+def test_external_data_out_of_step_are_copied(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"\0" * 3 + np.arange(4, dtype=np.float32).tobytes())
+    got = read_array(external(tmp_path, "data.bin", offset=3), tmp_path)
+    np.testing.assert_array_equal(got, np.float32([0, 1, 2, 3]))
+    assert got.flags.aligned
+
+
 def test_external_data_stays_in_the_models_folder(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

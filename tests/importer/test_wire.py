@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def tensors(message: Any) -> Iterator[TensorProto]:
 def put_back(proto: onnx.ModelProto, apart: read.Apart) -> onnx.ModelProto:
     for tensor in tensors(proto):
         if tensor.HasField("raw_data"):
-            tensor.raw_data = apart.bytes_of(tensor.raw_data)
+            tensor.raw_data = bytes(apart.read(tensor.raw_data))
     return proto
 
 
@@ -131,10 +130,9 @@ def test_a_file_cannot_hold_a_stand_in_of_its_own() -> None:
 
 @pytest.mark.usefixtures("small_is_large")
 @pytest.mark.parametrize("on_disk", [True, False])
-def test_arrays_are_the_same_and_in_step(on_disk: bool, tmp_path: Path) -> None:
-    """The name before the weights moves them through the file: numbers of four bytes lie at any place."""
-    in_place = []
-    for length in range(8):
+def test_arrays_are_the_same_in_step_and_held_once(on_disk: bool, tmp_path: Path) -> None:
+    """The name before the weights moves them through the file: numbers of four bytes lie at any place there."""
+    for length in range(5):
         proto = everywhere()
         proto.producer_name = "p" * length
         whole = normalise(proto)
@@ -143,21 +141,12 @@ def test_arrays_are_the_same_and_in_step(on_disk: bool, tmp_path: Path) -> None:
         for name, array in model.graph.constants.items():
             np.testing.assert_array_equal(array, whole.constants[name])
             assert array.dtype == whole.constants[name].dtype
-            assert array.flags.aligned
-        array = model.graph.constants["w"]
-        assert not array.flags.writeable
-        storage = model.torch().get_parameter("weight_w").untyped_storage()
-        assert storage.data_ptr() == array.__array_interface__["data"][0]
-        in_place.append(array.base is not None and _owner(array) is (mmap if on_disk else bytes))
-    assert in_place.count(True) == 2
-
-
-def _owner(array: np.ndarray) -> type:
-    """Return what the array's memory belongs to."""
-    base: Any = array
-    while isinstance(base, np.ndarray) and base.base is not None:
-        base = base.base
-    return type(base.obj if isinstance(base, memoryview) else base)
+        for name in ("w", "c"):
+            array = model.graph.constants[name]
+            address = array.__array_interface__["data"][0]
+            assert address % 16 == 0
+            assert not array.flags.writeable
+            assert model.torch().get_parameter(f"weight_{name}").untyped_storage().data_ptr() == address
 
 
 @pytest.mark.usefixtures("small_is_large")
@@ -172,19 +161,6 @@ def test_types_of_all_widths(name: str, tmp_path: Path) -> None:
     got = model.graph.constants["w"]
     assert got.dtype == array.dtype
     np.testing.assert_array_equal(got.astype(np.complex64), array.astype(np.complex64))
-
-
-@pytest.mark.usefixtures("small_is_large")
-def test_writing_to_a_weight_leaves_the_file_alone(tmp_path: Path) -> None:
-    for length in range(4):  # one of them is mapped
-        proto = everywhere()
-        proto.producer_name = "p" * length
-        path = tiny.save(proto, tmp_path)
-        before = path.read_bytes()
-        weight = onnxsal.load(path).torch().get_parameter("weight_w")
-        weight.data.fill_(7)
-        assert weight.tolist() == [7] * 4
-        assert path.read_bytes() == before
 
 
 @pytest.mark.usefixtures("small_is_large")
