@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -36,6 +37,8 @@ MAX_RANK = 32
 
 LONGEST_NAME = 200
 """How much of a name is shown."""
+
+_Content = TypeVar("_Content", bytes, Data)
 
 TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
@@ -117,7 +120,7 @@ def _parsed(data: bytes, where: str, size: int) -> onnx.ModelProto:
     return model
 
 
-def _of_file(path: Path, read: Callable[[Path], Data]) -> Data:
+def _of_file(path: Path, read: Callable[[Path], _Content]) -> _Content:
     """Return what a file holds."""
     try:
         size = path.stat().st_size
