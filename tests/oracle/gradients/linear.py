@@ -136,6 +136,8 @@ def stft(draw: Draw, op: Operator) -> Case:
     modes={"update_rule": ("linear", "gated", "delta", "gated_delta")},
     unused={"chunk_size": "about speed"},
 )
+@slopes("LinearAttention", domain=MICROSOFT, modes={"update_rule": ("linear", "gated", "delta", "gated_delta")},
+        unused={"chunk_size": "about speed", "state_window": "is refused"})  # fmt: skip
 def linear_attention(draw: Draw, op: Operator) -> Case:
     batch, steps, heads, width, out = 2, 3, draw(one_of((1, 2))), 2, 3
     rule = draw(one_of(("linear", "gated", "delta", "gated_delta")))
@@ -146,6 +148,25 @@ def linear_attention(draw: Draw, op: Operator) -> Case:
     inputs.append(numbers(draw, [batch, steps, heads], 0.1, 0.9) if "delta" in rule else None)
     chosen = {"kv_num_heads": heads, "q_num_heads": 2, "update_rule": rule} | options(draw, op, scale=some)
     return Case(inputs, chosen, 2)
+
+
+@slopes("LinearAttentionGate", domain=MICROSOFT)
+def linear_attention_gate(draw: Draw, op: Operator) -> Case:
+    x, shift, scale = numbers(draw, [2, 3, 2]), numbers(draw, [2]), numbers(draw, [2])
+    return Case([x, shift, scale, numbers(draw, [2, 3, 2])], {}, 2)
+
+
+@slopes("GatedRMSNorm", domain=MICROSOFT, modes={"activation": ("silu", "swish", "sigmoid")})
+def gated_rms_norm(draw: Draw, op: Operator) -> Case:
+    inputs = [numbers(draw, [2, 4]), numbers(draw, [2]), numbers(draw, [2, 4])]
+    return Case(inputs, options(draw, op, activation=one_of(("silu", "swish", "sigmoid")), epsilon=st.just(1e-2)))
+
+
+@slopes("GatedAdd", domain=MICROSOFT)
+def gated_add(draw: Draw, op: Operator) -> Case:
+    computed = chance(draw)
+    inputs = [numbers(draw, [2, 3]), numbers(draw, [2, 3]), numbers(draw, [2, 2 if computed else 1])]
+    return Case([*inputs, numbers(draw, [2, 1])] if computed else inputs)
 
 
 @slopes("CausalConvWithState", modes={"activation": ("none", "silu")})
