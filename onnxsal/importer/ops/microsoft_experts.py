@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import op
+from onnxsal.importer.ops.microsoft_quantised import block_weight, unpacked
 
 DOMAIN = "com.microsoft"
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
@@ -46,21 +47,136 @@ def mixture_of_experts(
     Every expert answers every token, and those not chosen weigh nothing: a trace then holds whichever are chosen.
     """
     del use_sparse_mixer  # ONNX Runtime's CPU kernel does not read it
+    chances = torch.softmax(router_probs, -1)
+    return _mixture(
+        input, _shares(chances, chances, k, bool(normalize_routing_weights)),
+        (fc1_experts_weights, fc1_experts_bias), (fc2_experts_weights, fc2_experts_bias),
+        None if fc3_experts_weights is None else (fc3_experts_weights, fc3_experts_bias),
+        activation=activation_type, alpha=activation_alpha, beta=activation_beta, fusion=swiglu_fusion,
+        limit=swiglu_limit, limit_after=bool(swiglu_limit_after_activation),
+    )  # fmt: skip
+
+
+@op("QMoE", domain=DOMAIN)
+def quantised_mixture_of_experts(
+    input: Tensor,
+    router_probs: Tensor,
+    fc1_experts_weights: Tensor,
+    fc1_scales: Tensor | None,
+    fc1_experts_bias: Tensor | None,
+    fc2_experts_weights: Tensor,
+    fc2_scales: Tensor | None = None,
+    fc2_experts_bias: Tensor | None = None,
+    fc3_experts_weights: Tensor | None = None,
+    fc3_scales: Tensor | None = None,
+    fc3_experts_bias: Tensor | None = None,
+    fc1_zero_points: Tensor | None = None,
+    fc2_zero_points: Tensor | None = None,
+    fc3_zero_points: Tensor | None = None,
+    router_weights: Tensor | None = None,
+    fc1_global_scale: Tensor | None = None,
+    fc2_global_scale: Tensor | None = None,
+    fc1_act_scale: Tensor | None = None,
+    fc2_act_scale: Tensor | None = None,
+    fc1_act_block_scale: Tensor | None = None,
+    fc2_act_block_scale: Tensor | None = None,
+    *,
+    accuracy_level: int = 0,
+    activation_alpha: float = 1.0,
+    activation_beta: float = 0.0,
+    activation_type: str = "relu",
+    block_size: int | None = None,
+    expert_weight_bits: int = 4,
+    fc1_expert_weight_bits: int | None = None,
+    fc2_expert_weight_bits: int | None = None,
+    fc3_expert_weight_bits: int | None = None,
+    k: int = 1,
+    normalize_routing_weights: int = 0,
+    quant_type: str = "int",
+    swiglu_fusion: int = 0,
+    swiglu_limit: float | None = None,
+    swiglu_limit_after_activation: int = 0,
+    use_sparse_mixer: int = 0,
+    weights_prepacked: int = -1,
+) -> Tensor:
+    """Let the k experts that a router likes best answer, whose weights are stored in few bits.
+
+    ONNX Runtime's CPU kernel weighs them so that they share one, and weights of the router that come apart as asked.
+    """
+    del accuracy_level, use_sparse_mixer  # the one allows a coarser product, the other no CPU kernel reads
+    others = (fc1_global_scale, fc2_global_scale, fc1_act_scale, fc2_act_scale, fc1_act_block_scale)
+    if quant_type != "int" or any(x is not None for x in (*others, fc2_act_block_scale)):
+        raise ImportFault(f"experts of quant_type {quant_type!r} are not supported", hint="quant_type int is")
+    if weights_prepacked == 1:
+        raise ImportFault("weights packed for one kind of processor cannot be read", hint="export them unpacked")
+
+    def layer(
+        packed: Tensor, scales: Tensor | None, zero: Tensor | None, bias: Tensor | None, bits: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        return _stored(packed, scales, zero, expert_weight_bits if bits is None else bits, block_size), bias
+
+    third = fc3_experts_weights
+    if router_weights is None:
+        shares = _shares(router_probs, torch.softmax(router_probs, -1), k, normalised=True)
+    else:
+        shares = _shares(router_probs, router_weights, k, bool(normalize_routing_weights))
+    return _mixture(
+        input, shares,
+        layer(fc1_experts_weights, fc1_scales, fc1_zero_points, fc1_experts_bias, fc1_expert_weight_bits),
+        layer(fc2_experts_weights, fc2_scales, fc2_zero_points, fc2_experts_bias, fc2_expert_weight_bits),
+        None if third is None else layer(third, fc3_scales, fc3_zero_points, fc3_experts_bias, fc3_expert_weight_bits),
+        activation=activation_type, alpha=activation_alpha, beta=activation_beta, fusion=swiglu_fusion,
+        limit=swiglu_limit, limit_after=bool(swiglu_limit_after_activation),
+    )  # fmt: skip
+
+
+def _stored(
+    packed: Tensor, scales: Tensor | None, zero_points: Tensor | None, bits: int, block_size: int | None
+) -> Tensor:
+    """Return the weights [experts, outputs, inputs] that are stored in few bits, a scale a block or a row of each."""
+    if scales is None:
+        raise ImportFault("experts of few bits have no scales", hint="export fc1_scales and fc2_scales")
+    experts, rows, length = packed.shape
+    if zero_points is not None and not block_size:  # they then lie packed along the rows
+        zero_points = unpacked(zero_points, bits).to(scales.dtype)
+    width = length * 8 // bits
+    weights = block_weight(packed, scales, zero_points, None, K=width, N=experts * rows, bits=bits,
+                           block_size=block_size or width)  # fmt: skip
+    return weights.reshape(experts, rows, width)
+
+
+Layer = tuple[Tensor, Tensor | None]
+"""The weights and the bias of one layer of each expert."""
+
+
+def _mixture(
+    input: Tensor,
+    shares: Tensor,
+    first: Layer,
+    second: Layer,
+    third: Layer | None,
+    *,
+    activation: str,
+    alpha: float,
+    beta: float,
+    fusion: int,
+    limit: float | None,
+    limit_after: bool,
+) -> Tensor:
+    """Return the experts' answers, each as much as it counts."""
     tokens = input.reshape(-1, input.shape[-1])
-    hidden = _expert(tokens, fc1_experts_weights, fc1_experts_bias)
-    gate, up = _halves(hidden, swiglu_fusion if activation_type == "swiglu" else 0)
-    if fc3_experts_weights is not None:
-        up = _expert(tokens, fc3_experts_weights, fc3_experts_bias)
-    if activation_type == "swiglu":
-        answer = _swiglu(gate, up, activation_alpha, activation_beta, swiglu_limit, bool(swiglu_limit_after_activation))
-    elif activation_type in PLAIN:
-        answer = PLAIN[activation_type](gate)
+    gate, up = _halves(_expert(tokens, *first), fusion if activation == "swiglu" else 0)
+    if third is not None:
+        up = _expert(tokens, *third)
+    if activation == "swiglu":
+        answer = _swiglu(gate, up, alpha, beta, limit, limit_after)
+    elif activation in PLAIN:
+        answer = PLAIN[activation](gate)
         answer = answer if up is None else answer * up
     else:
-        raise ImportFault(f"activation_type {activation_type!r} is unknown", hint=f"known: swiglu, {', '.join(PLAIN)}")
-    answers = torch.einsum("nei,ehi->neh", answer, fc2_experts_weights)
-    answers = answers if fc2_experts_bias is None else answers + fc2_experts_bias
-    shares = _shares(router_probs, k, bool(normalize_routing_weights))
+        raise ImportFault(f"activation_type {activation!r} is unknown", hint=f"known: swiglu, {', '.join(PLAIN)}")
+    answers = torch.einsum("nei,ehi->neh", answer, second[0])
+    answers = answers if second[1] is None else answers + second[1]
     return torch.einsum("ne,neh->nh", shares, answers).reshape(input.shape)
 
 
@@ -93,9 +209,9 @@ def _swiglu(
     return open_gate * (up.clamp(-limit, limit) + beta)
 
 
-def _shares(router: Tensor, k: int, normalised: bool) -> Tensor:
-    """Return how much each expert counts for each token, nothing where it is not among the best k."""
-    chances = torch.softmax(router, -1)
-    best, places = chances.topk(k, -1)
+def _shares(liked: Tensor, weights: Tensor, k: int, normalised: bool) -> Tensor:
+    """Return how much each expert counts for each token, nothing where it is not among the k that are liked best."""
+    places = liked.topk(k, -1).indices
+    best = weights.gather(-1, places)
     best = best / best.sum(-1, keepdim=True) if normalised else best
-    return torch.zeros_like(chances).scatter(-1, places, best)
+    return torch.zeros_like(weights).scatter(-1, places, best)

@@ -363,7 +363,7 @@ def qgemm(
 # weights in blocks of few bits
 
 
-def _unpacked(packed: Tensor, bits: int) -> Tensor:
+def unpacked(packed: Tensor, bits: int) -> Tensor:
     """Return the numbers a tensor of bytes holds, the lowest bits first, along the last axis."""
     if bits == 8:
         return packed
@@ -413,7 +413,7 @@ def block_weight(
     if bits not in {2, 4, 8}:
         raise ImportFault(f"weights of {bits} bits are not supported", hint="2, 4 and 8 are")
     blocks = -(-K // block_size)
-    numbers = _unpacked(b.reshape(N, -1), bits)[:, : blocks * block_size].to(scales.dtype)
+    numbers = unpacked(b.reshape(N, -1), bits)[:, : blocks * block_size].to(scales.dtype)
     shift = _zero_points(zero_points, N, blocks, bits, scales.dtype)
     scale = scales.reshape(N, blocks)
     if g_idx is not None:  # the columns were sorted by another order of blocks
@@ -429,7 +429,7 @@ def _zero_points(given: Tensor | None, rows: int, blocks: int, bits: int, dtype:
         return float(2 ** (bits - 1))
     if given.is_floating_point():
         return given.reshape(rows, blocks)
-    return _unpacked(given.reshape(rows, -1), bits)[:, :blocks].to(dtype)
+    return unpacked(given.reshape(rows, -1), bits)[:, :blocks].to(dtype)
 
 
 @layer(matmul_nbits)
@@ -535,8 +535,8 @@ def gather_block_quantized(
     shift = None if zero_points is None else _picked(zero_points, indices, gather_axis)
     axis = quantize_axis + (indices.dim() - 1 if quantize_axis > gather_axis else 0)
     if packed and bits < 8:
-        numbers = _unpacked(numbers, bits)
-        shift = None if shift is None else _unpacked(shift, bits).narrow(axis, 0, scale.shape[axis])
+        numbers = unpacked(numbers, bits)
+        shift = None if shift is None else unpacked(shift, bits).narrow(axis, 0, scale.shape[axis])
     width = numbers.shape[axis]
     scale = scale.repeat_interleave(block_size, axis).narrow(axis, 0, width)
     real = numbers.to(scale.dtype) - middle

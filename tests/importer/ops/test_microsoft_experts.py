@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from onnxsal.errors import ImportFault
-from onnxsal.importer.ops.microsoft_experts import mixture_of_experts
+from onnxsal.importer.ops.microsoft_experts import mixture_of_experts, quantised_mixture_of_experts
 from tests.importer.ops.support import check as check_node
 
 EXPERTS, WIDTH, INNER = 4, 6, 5
@@ -74,3 +74,62 @@ def test_the_limit_may_come_after_the_activation() -> None:
 def test_an_unknown_activation_is_refused() -> None:
     with pytest.raises(ImportFault, match="'relu2' is unknown"):
         mixture_of_experts(*(torch.from_numpy(a) for a in _inputs(5)[:5]), activation_type="relu2")
+
+
+def _few_bits(bits: int, block: int, *, doubled: bool = False, zeros: bool = False, weighed: bool = False) -> list[Any]:
+    """Return the inputs of QMoE: rows of 32 numbers of few bits, with a scale a block, or a row where there is none."""
+    random = np.random.default_rng(1)
+    size, first = 32, 64 if doubled else 32
+
+    def stored(rows: int) -> list[Any]:
+        blocks = size // block if block else 1
+        packed = random.integers(0, 256, (EXPERTS, rows, size * bits // 8)).astype(np.uint8)
+        scales = random.uniform(0.01, 0.05, (EXPERTS, rows, blocks)).astype(np.float32) / 2 ** (bits - 2)
+        shape = (EXPERTS, rows, -(-blocks * bits // 8)) if block else (EXPERTS, rows * bits // 8)
+        zero = random.integers(0, 256, shape).astype(np.uint8) if zeros else None
+        bias = random.standard_normal((EXPERTS, rows)).astype(np.float32)
+        return [packed, scales if block else scales[..., 0], bias, zero]
+
+    x, router = random.standard_normal((5, size)), random.standard_normal((5, EXPERTS))
+    (*one, zero_1), (*two, zero_2) = stored(first), stored(size)
+    weights = random.uniform(0.1, 1, (5, EXPERTS)).astype(np.float32) if weighed else None
+    inputs = [x.astype(np.float32), router.astype(np.float32), *one, *two, None, None, None, zero_1, zero_2, None]
+    return [*inputs, weights]
+
+
+def check_few_bits(inputs: list[Any], **options: Any) -> None:
+    """Compare with ONNX Runtime, which rounds tokens to 8 bits where constant weights have as many."""
+    given = [] if options.get("expert_weight_bits") == 8 else [2, 3, 4, 5, 6, 7]
+    check_node(
+        "QMoE", inputs, opset=1, domain="com.microsoft", constants=given,
+        trace=True, rtol=1e-4, atol=1e-5, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("block", [0, 16, 32])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_weights_of_few_bits(bits: int, block: int, zeros: bool) -> None:
+    sizes = {"block_size": block} if block else {}
+    check_few_bits(_few_bits(bits, block, zeros=zeros), expert_weight_bits=bits, activation_type="silu", k=2, **sizes)
+
+
+@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize("normalised", [0, 1])
+def test_the_router_may_like_and_weigh_apart(weighed: bool, normalised: int) -> None:
+    check_few_bits(_few_bits(4, 32, weighed=weighed), block_size=32, k=2, normalize_routing_weights=normalised)
+
+
+def test_few_bits_are_gated() -> None:
+    more = {"activation_alpha": 1.7, "activation_beta": 1.0, "swiglu_limit": 0.5}
+    check_few_bits(_few_bits(4, 16, doubled=True), block_size=16, k=2, **SWIGLU, **more)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"quant_type": "fp8"}, "'fp8' are not supported"), ({"weights_prepacked": 1}, "packed for one kind")],
+)
+def test_other_forms_of_few_bits_are_refused(options: dict[str, Any], message: str) -> None:
+    inputs = [None if a is None else torch.from_numpy(a) for a in _few_bits(4, 32)]
+    with pytest.raises(ImportFault, match=message):
+        quantised_mixture_of_experts(*inputs, block_size=32, **options)

@@ -45,6 +45,41 @@ def matmul_bnb4(draw: Draw, op: Operator) -> Case:
     return Case([a, packed, numbers(draw, [k * n // block], 0.1, 1)], chosen)
 
 
+@slopes("QMoE", domain=MICROSOFT, modes={
+    "expert_weight_bits": (2, 4, 8), "activation_type": ("relu", "gelu", "silu", "identity", "swiglu"),
+}, unused={
+    "accuracy_level": "about speed", "use_sparse_mixer": "no processor kernel reads it",
+    "weights_prepacked": "is refused", "quant_type": "others are refused", "fc3_expert_weight_bits": "as fc1's",
+})  # fmt: skip
+def quantised_experts(draw: Draw, op: Operator) -> Case:
+    bits, count, size = draw(one_of((2, 4, 8))), 2, 4
+    kind = draw(one_of(("relu", "gelu", "silu", "identity", "swiglu")))
+    fusion = draw(st.integers(1, 2)) if kind == "swiglu" else 0
+    block = draw(one_of((0, size)))
+
+    def stored(rows: int) -> list[np.ndarray | None]:
+        span = (120, 136) if bits == 8 else (0, 256)  # near the zero point: large weights bend a straight line
+        packed = generator(draw).integers(*span, [count, rows, size * bits // 8]).astype(np.uint8)
+        scales = numbers(draw, [count, rows, 1] if block else [count, rows], 0.1, 1) / 4
+        return [packed, scales, maybe(draw, lambda: numbers(draw, [count, rows]))]
+
+    inputs = [numbers(draw, [2, size]), numbers(draw, [2, count])]
+    inputs += [*stored(2 * size if fusion else size), *stored(size), *[None] * 6]
+    inputs.append(maybe(draw, lambda: numbers(draw, [2, count], 0.1, 1)))
+    chosen = {"expert_weight_bits": bits, "activation_type": kind, "swiglu_fusion": fusion}
+    chosen |= options(
+        draw, op, k=st.integers(1, 2), normalize_routing_weights=flag, fc1_expert_weight_bits=st.just(bits),
+        fc2_expert_weight_bits=st.just(bits),
+    )  # fmt: skip
+    if kind == "swiglu":
+        some = st.floats(0.3, 1.5)
+        chosen |= options(
+            draw, op, activation_alpha=some, activation_beta=some, swiglu_limit=one_of((0.8137, 1.4142)),
+            swiglu_limit_after_activation=flag,
+        )  # fmt: skip
+    return Case(inputs, chosen | ({"block_size": block} if block else {}))
+
+
 @slopes("GatherBlockQuantized", domain=MICROSOFT, modes={"bits": (4, 8)})
 def gather_block(draw: Draw, op: Operator) -> Case:
     bits, rows, width, block = draw(one_of((4, 8))), 5, 32, 16
