@@ -15,7 +15,7 @@ from torch import Tensor
 
 from onnxsal.engine import IMPORTED, open_engine
 from onnxsal.entries import Baseline, Baselines, Metric
-from onnxsal.errors import ImportFault, InputError, PluginError, UsageError, nearest
+from onnxsal.errors import CompletenessError, ImportFault, InputError, PluginError, UsageError, nearest
 from onnxsal.importer.values import to_host
 from onnxsal.importer.weights import layers_before, shuffled
 from onnxsal.measurements import Comparison, Evaluation, Measurement
@@ -31,6 +31,9 @@ from onnxsal.types import Feeds, Request
 
 OTHER_CLASS_DRAW = -2
 """Methods draw random numbers from draw 0 up, baselines by -1, metrics from here down."""
+
+REFUSALS = (CompletenessError, ImportFault, InputError, UsageError)
+"""How a method says that it cannot explain an answer which another one may."""
 
 Said: TypeAlias = "str | tuple[str, Mapping[str, Any]]"
 """How a metric or method is asked for: a name with or without options (``deletion:steps=20``), or a pair of both."""
@@ -186,12 +189,20 @@ def measure_all(
     region: Mapping[str, Any] | None = None,
     tell: Tell = lambda _: None,
 ) -> Comparison:
-    """Measure the explanations of several methods; arguments as for `measure`, errors as for `compare`."""
-    evaluations = {}
+    """Measure the explanations of several methods; arguments as for `measure`, errors as for `compare`.
+
+    A method that cannot explain the answer is left out, unless no two remain: its fault is then raised.
+    """
+    evaluations, faults = {}, {}
     for label, (name, options) in methods.items():
         asked = replace(request, method=name, options=options)
-        evaluations[label] = measure(model, feeds, asked, metrics, region, tell)
-    return Comparison(evaluations)
+        try:
+            evaluations[label] = measure(model, feeds, asked, metrics, region, tell)
+        except REFUSALS as fault:
+            faults[label] = fault
+    if len(evaluations) < 2:
+        raise next(iter(faults.values()))
+    return Comparison(evaluations, {label: fault.what for label, fault in faults.items()})
 
 
 def measure(
@@ -325,7 +336,7 @@ class Examined:
         """Return the attributions of another class for each example, drawn by the example's seed."""
         plan, targets = self._found.plan, self.score.targets
         with torch.no_grad():
-            outputs = plan.running.engine.run(plan.feeds, outputs_of(targets))
+            outputs = plan.calls.answers(lambda feeds: plan.running.engine.run(feeds, outputs_of(targets)), plan.feeds)
         generators = self.score.generators(self.feeds, OTHER_CLASS_DRAW)
         others = [
             other_class(target, outputs, generator, stacked=plan.stacked)

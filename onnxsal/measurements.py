@@ -86,9 +86,11 @@ class Comparison:
 
     Args:
         evaluations: By the methods' names, with options as they were asked for.
+        left_out: The methods that could not explain the answer, or not as they promise, and why.
     """
 
     evaluations: Mapping[str, Evaluation]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def ranks(self) -> dict[str, dict[str, np.ndarray]]:
@@ -123,6 +125,7 @@ class Comparison:
                 for name, ranks in self.mean_ranks.items()
             ],
             "evaluations": {name: self.evaluations[name].meta for name in self.mean_ranks},
+            "left_out": dict(self.left_out),
         }
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from onnx import helper
 
 import onnxsal
 from onnxsal.entries import Metric
-from onnxsal.errors import InputError, PluginError, UsageError
+from onnxsal.errors import CompletenessError, InputError, PluginError, UsageError
 from onnxsal.plugins import Provider, registry
 from tests import models_for_tests as tiny
 from tests.methods.models import inputs_of, model
@@ -216,6 +216,23 @@ def test_what_only_some_methods_can_be_measured_by_does_not_rank(plugin: Any) ->
     assert "picky" not in found.ranks
     assert found.evaluations["saliency"].skipped["picky"] == "there is no baseline"
     assert "deletion" in found.ranks
+
+
+def test_a_method_that_cannot_explain_the_answer_is_left_out() -> None:
+    steep: dict[str, Any] = LINEAR | {"model": tiny.square(), "target": None, "metrics": ["sparseness"]}
+    methods = [
+        "saliency",
+        "integrated_gradients:steps=1,baseline=0.3,quadrature=riemann_left",
+        "grad_cam",
+        "input_x_gradient",
+    ]
+    found = onnxsal.compare(**steep, methods=methods, completeness_tolerance=0)
+    assert set(found.mean_ranks) == {"saliency", "input_x_gradient"}
+    assert list(found.left_out) == methods[1:3]
+    assert "miss the score's difference" in found.left_out[methods[1]]
+    assert found.meta["left_out"] == found.left_out
+    with pytest.raises(CompletenessError, match="miss the score's difference"):
+        onnxsal.compare(**steep, methods=methods[:3], completeness_tolerance=0)
 
 
 @pytest.mark.parametrize(

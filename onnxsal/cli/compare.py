@@ -58,6 +58,7 @@ def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) 
 
     Every metric ranks the methods for each example, 1 is the best; a method's place is its mean rank over the metrics
     and examples. The deviation, of a sample, says how much the mean rank over the metrics differs between examples.
+    A method that cannot explain the answer is left out, as long as two remain.
     """
     messages: Messages = ctx.obj
     messages.plugin_problems()
@@ -72,6 +73,8 @@ def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) 
     methods = evaluation.choose_methods(given["methods"])
     metrics = evaluation.choose_metrics(given["metrics"] or None, region)
     found = evaluation.measure_all(opened, arrays, methods, request, metrics, region, messages.detail)
+    for name, why in found.left_out.items():
+        messages.warn(f"{name} is left out: {why}")
     if given["as_json"]:
         click.echo(json.dumps(found.meta, ensure_ascii=False, allow_nan=False))
     else:
@@ -89,6 +92,8 @@ def _show(found: Comparison) -> None:
         _tables.show(["metric", "better", *some], [(*head, *cells) for head, *cells in rows])
     examples = len(next(iter(found.mean_ranks.values())))
     _tables.put(f"means over {count(examples, 'example')}, in brackets the mean rank; deviation: of a sample")
+    for name, why in found.left_out.items():
+        _tables.put(f"left out: {name}: {why}")
     show_skipped({name: why for one in found.evaluations.values() for name, why in one.skipped.items()})
 
 

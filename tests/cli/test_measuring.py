@@ -117,6 +117,18 @@ def test_compare_shows_the_ranking_and_each_metric(run):
     assert lines[-1].startswith("means over 2 examples")
 
 
+def test_compare_tells_below_the_table_which_method_is_left_out(run):
+    args = ("-m", "saliency", "-m", "grad_cam", "-m", "input_x_gradient", "-M", "sparseness")
+    result = run("compare", "model.onnx", "x.npy", *args)
+    lines = succeeded(result).splitlines()
+    assert {line.split()[1] for line in lines[1:3]} == {"input_x_gradient", "saliency"}
+    assert lines[-1].startswith("left out: grad_cam: ")
+    assert result.stderr.startswith("warning: grad_cam is left out: ")
+    assert list(facts(run, "compare", "model.onnx", "x.npy", *args)["left_out"]) == ["grad_cam"]
+    refused = run("compare", "model.onnx", "x.npy", "-m", "saliency", "-m", "grad_cam", "-M", "sparseness")
+    assert refused.exit_code == 2
+
+
 def test_compare_explains_the_target_that_is_asked_for(run):
     args = ("-m", "saliency", "-m", "input_x_gradient", "-M", "sparseness", "-t", "1,2")
     found = facts(run, "compare", "model.onnx", "x.npy", *args)
