@@ -116,7 +116,7 @@ def _texts(port: Port, array: np.ndarray) -> np.ndarray:
 def _check_shape(port: Port, array: np.ndarray) -> None:
     if port.shape is None:
         return
-    if not _fits(array.shape, port.shape):
+    if not fits(array.shape, port.shape):
         raise InputError(
             f"shape {_dims(array.shape)}, the model takes {_dims(port.shape)}",
             where=_where(port),
@@ -126,19 +126,20 @@ def _check_shape(port: Port, array: np.ndarray) -> None:
         raise InputError("no examples: the first axis is empty", where=_where(port), hint="give at least one")
 
 
-def _fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
+def fits(shape: Sequence[int], wanted: Sequence[Any]) -> bool:
+    """Say whether a shape has the rank and the fixed sizes of a declared one."""
     return len(shape) == len(wanted) and all(
         not isinstance(w, int) or s == w for s, w in zip(shape, wanted, strict=True)
     )
 
 
 def _shape_hint(shape: tuple[int, ...], wanted: tuple[Any, ...]) -> str:
-    if _fits(shape, wanted[1:]) and wanted[0] in {None, 1} | {d for d in wanted[:1] if isinstance(d, str)}:
+    if fits(shape, wanted[1:]) and wanted[0] in {None, 1} | {d for d in wanted[:1] if isinstance(d, str)}:
         return "the first axis counts the examples: x[None] adds it"
     for axes in ((0, 3, 1, 2), (0, 2, 3, 1), (0, 2, 1)):
-        if len(axes) == len(shape) and _fits([shape[a] for a in axes], wanted):
+        if len(axes) == len(shape) and fits([shape[a] for a in axes], wanted):
             return f"the channels are on another axis: x.transpose{axes}"
-    if len(shape) == len(wanted) and _fits(shape[1:], wanted[1:]):
+    if len(shape) == len(wanted) and fits(shape[1:], wanted[1:]):
         return f"the model was exported for batches of exactly {wanted[0]}: explain as many at a time"
     return "prepare the input as the model was trained; `onnxsal inspect MODEL` shows the inputs"
 

@@ -22,6 +22,7 @@ from onnxsal.importer.graph import Graph
 from onnxsal.importer.precision import raised_tensor
 from onnxsal.importer.read import read_apart
 from onnxsal.importer.values import as_tensor, to_host
+from onnxsal.joining import calls_of
 from onnxsal.model import Model
 from onnxsal.types import Dim, Port, Precision, Quantized
 
@@ -102,6 +103,8 @@ class Divergence:
     max_rel: float
     ours: Statistics | None = None
     theirs: Statistics | None = None
+    call: int = 0
+    """In which call of the model, where more examples were given than it takes at once."""
 
     def __str__(self) -> str:
         return f"node {self.node!r} ({self.op_type}): {self.value!r} differs by {self.max_rel:.3g} of its scale"
@@ -165,7 +168,8 @@ def verify(
 
     Args:
         model: The model.
-        feeds: Arrays or tensors by input name; drawn to fit the ports where None.
+        feeds: Arrays or tensors by input name; drawn to fit the ports where None. Of more examples than the file was
+            exported for, the worst is told.
         device: The torch device of the imported graph.
         tolerance: The largest accepted distance as a part of an output's scale; 1e-3, more for half precision.
         seed: Seeds the drawn input.
@@ -178,6 +182,26 @@ def verify(
     """
     arrays = {n: to_host(v) for n, v in feeds.items()} if feeds is not None else draw(model, seed)
     tolerance = default_tolerance(model, quantized) if tolerance is None else tolerance
+    calls = calls_of(model.inputs, arrays).of(arrays)
+    return _worst([_verified(model, call, device, tolerance, quantized, precision) for call in calls])
+
+
+def _worst(found: Sequence[Parity]) -> Parity:
+    """Return the worst of each output in several calls, and the first node that differs in any."""
+    outputs = zip(*(parity.outputs for parity in found), strict=True)
+    first = next((replace(p.first, call=number) for number, p in enumerate(found) if p.first), None)
+    worst = tuple(max(each, key=lambda output: (not output.ok, output.max_rel)) for each in outputs)
+    return replace(found[0], outputs=worst, first=first)
+
+
+def _verified(
+    model: Model,
+    arrays: Mapping[str, np.ndarray],
+    device: str,
+    tolerance: float,
+    quantized: Quantized,
+    precision: Precision,
+) -> Parity:
     module = model.torch(device, quantized=quantized, precision=precision)
     names = [port.name for port in model.outputs]
     expected = model.session(optimised=False).run(names, arrays)

@@ -27,6 +27,7 @@ from onnxsal.importer.section import nodes_between, value_in, value_named
 from onnxsal.importer.values import as_tensor, to_host
 from onnxsal.inputs import check_feeds
 from onnxsal.inspection import gradient_reach
+from onnxsal.joining import Calls, calls_of
 from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
 from onnxsal.options import Choice, Outside, choose
@@ -184,6 +185,7 @@ class Plan:
     feeds: Feeds
     target: TargetSpec
     answers: Answers
+    calls: Calls
     known: Known
     parity: Parity | None
     subject: Subject
@@ -225,17 +227,20 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     need = _need(method, request)
     subject = subject_of(model, choice.method, need, request)
     explained = subject.inputs
-    arrays = check_feeds(model.inputs, feeds, allow_nan=request.allow_nan)
+    calls = calls_of(model.inputs, feeds)
+    arrays = check_feeds(calls.ports, feeds, allow_nan=request.allow_nan)
     running = open_engine(model, method, need, request.engine, request.device, readings_of(request))
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
-    parity = None if running.original else _verified(model, arrays, running.device, request)
-    subject = subject.entered(model, running.engine, tensors, request.keep) if subject.entrances else subject
+    parity = None if running.original else _verified(model, calls.of(arrays)[0], running.device, request)
+    subject = subject.entered(model, running.engine, tensors, request.keep, calls) if subject.entrances else subject
     ways_back = _ways_back(choice, subject, running)
-    first = _FirstRun(model, running, ways_back, _ruled(method), tensors, explained)
+    first = _FirstRun(model, running, ways_back, _ruled(method), tensors, explained, calls)
     target, answers = _answers(model, request, first)
+    output = output_of(target, answers.values)
     if need == "gradient":
-        _require_numbers(model, answers.values, output_of(target, answers.values))
-    stacked = counts_examples(tensors, explained, answers.values[output_of(target, answers.values)])
+        _require_numbers(model, answers.values, output)
+    stacked = counts_examples(tensors, explained, answers.values[output])
+    calls.require_examples(explained, stacked, output)
     return Plan(
         model=model,
         request=request,
@@ -244,13 +249,20 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
         feeds=tensors,
         target=target,
         answers=answers,
+        calls=calls,
         known=first.known,
         parity=parity,
         subject=subject,
         examples=tensors[explained[0]].shape[0] if stacked else 1,
         stacked=stacked,
-        batched=batched_inputs(model.inputs, tensors, explained) if stacked else frozenset(),
+        batched=_batched(calls, tensors, explained) if stacked else frozenset(),
     )
+
+
+def _batched(calls: Calls, feeds: Feeds, explained: Sequence[str]) -> frozenset[str]:
+    """Return the inputs that are not explained and have one row per example."""
+    divided = calls.inputs.difference(explained)
+    return divided if calls.size else batched_inputs(calls.ports, feeds, explained)
 
 
 @dataclass
@@ -263,10 +275,14 @@ class _FirstRun:
     ruled: Sequence[str]
     feeds: Feeds
     explained: Sequence[str]
+    calls: Calls
     known: Known = field(default_factory=lambda: Known({}))
 
     def __call__(self, wanted: Sequence[str]) -> Feeds:
         """Return values of the graph by name."""
+        if self.calls.size is not None:
+            self.known = Known(self.calls.answers(lambda feeds: self._run(feeds, wanted), self.feeds))
+            return self.known.outputs
         engine = self.running.engine
         inputs = {name: self.feeds[name] for name in self.explained}
         rows = max(value.shape[0] if value.ndim else 1 for value in inputs.values())
@@ -431,6 +447,7 @@ def score_of(plan: Plan, targets: Sequence[Target]) -> BoundScore:
         batched=plan.batched,
         seed=plan.request.seed,
         rows=plan.request.batch_size,
+        fixed_rows=plan.calls.size,
         known=plan.known,
     )
 

@@ -76,6 +76,7 @@ class BoundScore:
         batched: Names of the fixed inputs that have one row per example.
         seed: Where random numbers start.
         rows: How many rows to give the engine at a time; found out where None.
+        fixed_rows: How many rows the model takes at a time, where that is less than there are examples.
         known: What is known of the call already, so that it is not run again.
     """
 
@@ -90,6 +91,7 @@ class BoundScore:
         batched: frozenset[str] = frozenset(),
         seed: int = 0,
         rows: int | None = None,
+        fixed_rows: int | None = None,
         known: Known | None = None,
     ) -> None:
         self.engine = engine
@@ -104,6 +106,7 @@ class BoundScore:
         self.known = known
         self.notes: dict[str, None] = {}
         self.examples = len(targets)
+        self.together = fixed_rows or self.examples
         self._tried = False
         self._allowed: int | None = None
         self._measured: dict[str, int] = {}
@@ -413,15 +416,16 @@ class BoundScore:
     def rows_allowed(self) -> int | None:
         """Return how many rows a call must have: None for any number; tried once, on the call itself."""
         if not self._tried:
-            self._allowed, self._tried = self._try_other_size(), True
+            divided = self.together < self.examples  # as many rows as the file says, unless its batch can be opened
+            self._allowed, self._tried = self.together if divided else self._try_other_size(), True
             if self._allowed is not None and self._go_over_to_many():
                 self._allowed = self._try_other_size()
         return self._allowed
 
     def _go_over_to_many(self) -> bool:
         """Take an engine that answers many examples at once as it answers each alone, where there is one."""
-        reopen = getattr(self.engine, "rebatched", None)
-        opened = reopen(self._call(self._feeds, 0)[0]) if reopen is not None and self.examples == 1 else None
+        reopen = getattr(self.engine, "rebatched", None) if self.together == 1 else None
+        opened = reopen(self._call(_rows(self._feeds, 0, 1), 0)[0]) if reopen is not None else None
         self.engine = opened or self.engine
         return opened is not None
 
@@ -432,20 +436,25 @@ class BoundScore:
             try:
                 return None if all(_close(*pair) for pair in self._other_sizes(whole)) else 1
             except Exception:  # whatever a model does with a batch it was not exported for
-                return self.examples
+                return self.together
 
     def _whole(self) -> Tensor:
-        """Return the scores of the call itself, all rows at once."""
+        """Return the scores of the call itself, as many rows at once as the model takes."""
         if self.known is None or not set(outputs_of(self.targets)) <= set(self.known.outputs):
+            starts = range(0, self.examples, self.together)
             with torch.no_grad():
-                return self._scores(self._feeds, 0)
+                return torch.cat([self._scores(_rows(self._feeds, at, self.together), at) for at in starts])
         return self._numbers(self.known.outputs, self.targets)
 
     def _other_sizes(self, whole: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield scores of the same rows in other company, beside what they are in the call."""
         if self.examples == 1:
-            yield self._scores({n: torch.cat([v, v]) for n, v in self._feeds.items()}, 0), whole.repeat(2)
+            other = {name: _rearranged(value) for name, value in self._feeds.items()}
+            both = {name: torch.cat([value, other[name]]) for name, value in self._feeds.items()}
+            yield self._scores(both, 0), torch.cat([whole, self._scores(other, 0)])
             return
+        if self.together < self.examples:
+            yield self._scores(_rows(self._feeds, 0, 2), 0), whole[:2]
         for row in (0, self.examples - 1):
             alone = {n: v[row : row + 1] for n, v in self._feeds.items()}
             yield self._scores(alone, row), whole[row : row + 1]
@@ -606,11 +615,17 @@ def _count(feeds: Feeds) -> int:
 
 
 def _joined(parts: Iterator[Feeds]) -> Feeds:
-    """Return the rows of all parts under each name."""
+    """Return the rows of all parts under each name; of values that have none, the first part's."""
     chunks = list(parts)
     if len(chunks) == 1:
         return chunks[0]
-    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    return {n: torch.cat([chunk[n] for chunk in chunks]) if value.ndim else value for n, value in chunks[0].items()}
+
+
+def _rearranged(value: Tensor) -> Tensor:
+    """Return another example that a model takes too: the values in another order, smaller where they may be."""
+    other = value.roll(1, -1) if value.ndim > 1 else value
+    return other * 0.5 if value.is_floating_point() else other
 
 
 def _close(value: Tensor, expected: Tensor) -> bool:

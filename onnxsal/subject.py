@@ -14,6 +14,7 @@ from onnxsal.entries import Method, Need
 from onnxsal.errors import InputError, UsageError, nearest
 from onnxsal.importer.entrances import SMALL_TABLE, Entrance, addresses_of, entrances_of, folded
 from onnxsal.importer.section import value_in
+from onnxsal.joining import Calls
 from onnxsal.model import Model
 from onnxsal.score import BoundScore
 from onnxsal.types import Feeds, Port, Request
@@ -47,7 +48,7 @@ class Subject:
         entered = [e.value for name in self.inputs for e in self.entrances.get(name, ())]
         return (*(name for name in self.inputs if name not in self.entrances), *entered)
 
-    def entered(self, model: Model, engine: Any, feeds: Feeds, kept: Sequence[int]) -> Subject:
+    def entered(self, model: Model, engine: Any, feeds: Feeds, kept: Sequence[int], calls: Calls) -> Subject:
         """Return the subject with the places of its ids in a call looked up.
 
         Args:
@@ -55,13 +56,17 @@ class Subject:
             engine: Runs it.
             feeds: The call.
             kept: The ids of tokens that stay as they are.
+            calls: How many calls of the model it is.
         """
         beside = [port.name for port in model.inputs if port.name not in self.inputs and not _is_looked_up(model, port)]
         others = {name: feeds[name] for name in beside if name in feeds}
         held = {name: _held(feeds[name], others, kept) for name in self.entrances}
         addresses: Feeds = {}
         for name, entrances in self.entrances.items() if self.inside else ():
-            addresses |= addresses_of(engine.module, feeds, name, [entrance.value for entrance in entrances])
+            values = [entrance.value for entrance in entrances]
+            each = [addresses_of(engine.module, part, name, values) for part in calls.of(feeds)]
+            size = feeds[name].numel() // calls.count if name in calls.inputs else 0
+            addresses |= {value: _one_after_another([part[value] for part in each], size) for value in values}
         return replace(self, addresses=addresses, held={name: there for name, there in held.items() if there.any()})
 
     def score(self, score: BoundScore) -> BoundScore:
@@ -171,6 +176,11 @@ def _held(ids: Tensor, others: Mapping[str, Any], kept: Sequence[int]) -> Tensor
     held = torch.isin(ids, torch.tensor(list(kept), device=ids.device, dtype=ids.dtype))
     padding = _padding(ids, others)
     return held if padding is None else held | padding
+
+
+def _one_after_another(addresses: Sequence[Tensor], size: int) -> Tensor:
+    """Return the addresses in the whole input of values that were made of its parts, each of some elements."""
+    return torch.cat([part + number * size for number, part in enumerate(addresses)])
 
 
 def _padding(ids: Tensor, others: Mapping[str, Any]) -> Tensor | None:

@@ -19,6 +19,7 @@ FLOORS = [
         "target",
         "batching",
         "feeds",
+        "joining",
         "inputs",
         "results",
         "config",

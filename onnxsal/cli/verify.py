@@ -86,10 +86,11 @@ def command(ctx: click.Context, /, model: str, input: str | None, **given: Any) 
 
 def _feeds(ctx: click.Context, model: Model, files: Any, given: Any) -> Any:
     from onnxsal.inputs import check_feeds, read_inputs
+    from onnxsal.joining import calls_of
 
     settings = ctx.meta["onnxsal.tables"]["set-input"] | pairs(given["settings"])
     arrays, _ = read_inputs(model.inputs, files, settings, given["preset"])
-    return check_feeds(model.inputs, arrays)
+    return check_feeds(calls_of(model.inputs, arrays).ports, arrays)
 
 
 def _plain(value: Any) -> Any:
@@ -130,13 +131,15 @@ def _export(messages: Messages, model: Model, feeds: Any, found: Parity, path: s
     import numpy as np
 
     from onnxsal.excerpt import excerpt
+    from onnxsal.joining import calls_of
     from onnxsal.results import write_whole
 
     if found.first is None:
         messages.say("no node differs: nothing is exported")
         return
     inputs: dict[str, Any]
-    proto, inputs = excerpt(model, feeds, found.first.node)
+    call = calls_of(model.inputs, feeds).of(feeds)[found.first.call]
+    proto, inputs = excerpt(model, call, found.first.node)
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=True, **inputs)
     beside = Path(path).with_suffix(".npz")
