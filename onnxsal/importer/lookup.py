@@ -87,6 +87,8 @@ class Lookup:
         versions = sorted(self._operators.get((node.domain, node.op_type), ()))
         if versions:
             return f"{node.op_type} is known from opset {versions[0]} on, the model uses {node.opset}"
+        if node.domain == "com.microsoft" and _runs_elsewhere_only(node.op_type):
+            return f"{node.operator} is for other processors: ONNX Runtime itself has no kernel of it for the CPU"
         known = [name for domain, name in self._operators if domain == node.domain]
         domain = f"domain {node.domain!r}" if node.domain else "the standard domain"
         return f"{node.op_type} of {domain} is unknown; {nearest(node.op_type, known)}"
@@ -104,6 +106,16 @@ TIED_TO_A_PROCESSOR = {
     "was made from, or save with the optimisation level 'extended'",
 }
 """Domains whose operators mean nothing outside the program that wrote them, and what to do about such files."""
+
+
+def _runs_elsewhere_only(name: str) -> bool:
+    """Say whether ONNX Runtime knows an operator of its own domain, and has no CPU kernel of it."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    known = {s.name for s in runtime.get_all_operator_schema() if s.domain == "com.microsoft"}
+    kernels = runtime.get_all_opkernel_def()
+    runs = {k.op_name for k in kernels if k.domain == "com.microsoft" and k.provider == "CPUExecutionProvider"}
+    return name in known - runs
 
 
 def _advice(nodes: Iterable[Node]) -> str:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as PYBIND
 
+from onnxsal.importer.graph import Node
 from onnxsal.importer.lookup import default_lookup
 
 DOMAIN = "com.microsoft"
@@ -31,6 +32,16 @@ def test_signature_is_the_schema(operator):
     assert variadic or operator.max_inputs == schema.max_input
     assert operator.min_inputs <= schema.min_input
     assert operator.several == (schema.max_output > 1)
+
+
+def _why(name):
+    return default_lookup().explain(Node("n", name, DOMAIN, 1, (), ()))
+
+
+def test_what_only_other_processors_run_is_refused_with_that_reason():
+    assert "no kernel of it for the CPU" in _why("PagedAttention")
+    assert "no kernel" not in _why("BeamSearch")
+    assert "is unknown" in _why("NoSuchThing")
 
 
 def _same_default(ours, attribute):
