@@ -52,7 +52,7 @@ def explain(
     inputs: Sequence[str] | None = None,
     layer: str | Sequence[str] | None = None,
     neuron: str | None = None,
-    keep: Sequence[int] = (),
+    keep_tokens: Sequence[int] = (),
     verify: bool = True,
     tolerance: float | None = None,
     allow_nan: bool = False,
@@ -80,8 +80,8 @@ def explain(
         neuron: A number inside the graph to explain in place of an output: ``"conv1[3,5,5]"``, ``"relu[2].mean()"``.
         verify: Whether to compare the import with ONNX Runtime first.
         tolerance: The largest accepted distance from ONNX Runtime, as a part of an output's scale.
-        keep: Ids of tokens that stay as they are and get nothing: the tokenizer's own, such as [CLS]. Padding is known
-            by the mask beside it.
+        keep_tokens: Ids of tokens that stay as they are and get nothing: the tokenizer's own, such as [CLS]. Padding is
+            known by the mask beside it.
         allow_nan: Whether inputs may hold NaN and infinities, for models that are meant to take them.
         pre_softmax: Whether to explain the numbers before an output's final softmax in its place.
         quantized: How a quantised model is read: ``ste`` computes what is deployed, gradients going straight through
@@ -112,7 +112,7 @@ def explain(
         inputs,
         [layer] if isinstance(layer, str) else layer,
         neuron,
-        keep,
+        keep_tokens,
         verify=verify,
         tolerance=tolerance,
         allow_nan=allow_nan,
@@ -232,7 +232,9 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     running = open_engine(model, method, need, request.engine, request.device, readings_of(request))
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
     parity = None if running.original else _verified(model, calls.of(arrays)[0], running.device, request)
-    subject = subject.entered(model, running.engine, tensors, request.keep, calls) if subject.entrances else subject
+    subject = (
+        subject.entered(model, running.engine, tensors, request.keep_tokens, calls) if subject.entrances else subject
+    )
     ways_back = _ways_back(choice, subject, running)
     first = _FirstRun(model, running, ways_back, _ruled(method), tensors, explained, calls)
     target, answers = _answers(model, request, first)

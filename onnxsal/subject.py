@@ -173,7 +173,7 @@ def _is_looked_up(model: Model, port: Port) -> bool:
 
 def _held(ids: Tensor, others: Mapping[str, Any], kept: Sequence[int]) -> Tensor:
     """Return where ids stay as they are: where they are filled up, and where a token is kept."""
-    held = torch.isin(ids, torch.tensor(list(kept), device=ids.device, dtype=ids.dtype))
+    held = torch.isin(ids.long(), torch.tensor(list(kept), device=ids.device, dtype=torch.int64))
     padding = _padding(ids, others)
     return held if padding is None else held | padding
 

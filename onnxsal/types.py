@@ -355,7 +355,7 @@ class Request:
     """Values inside the graph, or the nodes that make them, to explain in place of the inputs."""
     neuron: str | None = None
     """An expression like a target's, of a value inside the graph, to explain in place of an output."""
-    keep: Sequence[int] = ()
+    keep_tokens: Sequence[int] = ()
     """Ids of tokens that stay as they are and get nothing."""
     verify: bool = True
     tolerance: float | None = None

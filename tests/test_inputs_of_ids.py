@@ -294,7 +294,7 @@ def test_tokens_are_drawn_and_told() -> None:
 @pytest.mark.parametrize("method", ["integrated_gradients", "saliency", "feature_ablation", "occlusion", "kernel_shap"])
 def test_tokens_that_are_kept_get_nothing(method: str) -> None:
     ids = np.array([[6, 1, 3, 5], [6, 2, 2, 5]])
-    a = explained(model(LOOKUP), ids, method, keep=[6, 5])
+    a = explained(model(LOOKUP), ids, method, keep_tokens=[6, 5])
     assert (a.values["ids"] != 0).tolist() == [[False, True, True, False]] * 2
     assert any("4 of 8 ids" in note for note in a.provenance.notes)
     if method != "saliency":

@@ -129,7 +129,7 @@ def explaining_options(function: Function) -> Function:
         ),
         option(
             "--keep-token",
-            "keep",
+            "keep_tokens",
             type=int,
             multiple=True,
             metavar="ID",
@@ -207,7 +207,7 @@ def request_of(given: Mapping[str, Any], method: str = DEFAULT_METHOD, options: 
         given["inputs"] or None,
         given["layer"] or None,
         given["neuron"],
-        given["keep"],
+        given["keep_tokens"],
         verify=given["verify"],
         tolerance=given["tolerance"],
         allow_nan=given["allow_nan"],

@@ -115,7 +115,7 @@ class GraphScore(BoundScore):
         call = {n: self._of_type(v, self._feeds[n].dtype) for n, v in feeds.items()} | fixed
         if not self.stacked:
             fixed = {n: v for n, v in call.items() if n in self.fixed and n not in self.batched}
-            call = {n: self._without_rows(v) for n, v in call.items()} | fixed
+            call = {n: v if n in fixed else self._without_rows(v) for n, v in call.items()}
         return call, list(self.targets)
 
     @staticmethod
@@ -124,7 +124,8 @@ class GraphScore(BoundScore):
 
     def _without_rows(self, value: Tensor) -> Tensor:
         """Return the one row there is; of an input the input itself, so that it is seen that nothing was changed."""
-        return self._bare.get(id(value), value[0])
+        bare = self._bare.get(id(value))
+        return value[0] if bare is None else bare
 
     def _at_rest(self, gradients: Feeds, start: int, count: int) -> Feeds:  # noqa: ARG002
         copies = count // self.examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,10 @@ def test_a_model_in_single_precision_is_answered_in_single_precision(method: str
     result = onnxsal.explain(proto, {"x": random.random((2, 1, 9, 9), np.float32)}, method=method, target=(1, 0, 0))
     assert result.values["x"].dtype == np.float32
     assert np.abs(result.values["x"]).max() > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_option_hides_behind_a_parameter_of_explain(method: str) -> None:
+    parameters = set(inspect.signature(onnxsal.explain).parameters) - {"options"}
+    taken = parameters & set(registry().get("methods", method).options)
+    assert taken <= {"layer", "neuron"}  # which explain hands on to the methods that take them

@@ -25,6 +25,7 @@ UNTOLD = {
     "ddddocr_old_int8": STRAIGHT_THROUGH,
     "voicefilter_embedder_int8": STRAIGHT_THROUGH,
     "voicefilter_lite_int8": STRAIGHT_THROUGH,
+    "deepcut": "its inputs are ids written as floats: what is explained are their embeddings",
     "surfaces_tree_cls": "a tree has steps and no slopes",
     "atspm_tree_decode": "a tree has steps and no slopes",
 }
