@@ -8,11 +8,13 @@ that leads elsewhere.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from mmap import ACCESS_READ, mmap
+from mmap import ACCESS_COPY, ACCESS_READ, mmap
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import onnx
@@ -294,8 +296,24 @@ def _read_external(tensor: TensorProto, folder: Path | None, where: str) -> np.n
         return np.zeros(shape, dtype)
     if offset % dtype.alignment:
         return _copied(path, dtype.newbyteorder("<"), offset, needed).reshape(shape)
-    # copy-on-write: pages come in as they are used, and the file is never written to
-    return np.memmap(path, dtype=dtype.newbyteorder("<"), mode="c", offset=offset, shape=shape)
+    return np.frombuffer(_copy_on_write(path), np.uint8, needed, offset).view(dtype.newbyteorder("<")).reshape(shape)
+
+
+_MAPPINGS: WeakValueDictionary[tuple[int, ...], mmap] = WeakValueDictionary()
+
+
+def _copy_on_write(path: Path) -> mmap:
+    """Return a file mapped as a whole, once however many arrays lie in it: each mapping holds a file descriptor.
+
+    Pages come in as they are used, and the file is never written to.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        key = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+        mapping = _MAPPINGS.get(key)
+        if mapping is None:
+            mapping = _MAPPINGS[key] = mmap(file.fileno(), 0, access=ACCESS_COPY)
+    return mapping
 
 
 def _copied(path: Path, dtype: np.dtype, offset: int, size: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +90,28 @@ def external(folder: Path, location: str, **fields: int) -> TensorProto:
     return tensor
 
 
+def is_mapped(array: np.ndarray) -> bool:
+    """Say whether an array lies in a mapped file."""
+    owner: object = array
+    while isinstance(owner, (np.ndarray, memoryview)):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
+    return isinstance(owner, mmap)
+
+
+def test_a_file_is_mapped_once_however_many_arrays_lie_in_it(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(bytes(16 * 200))
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    arrays = [read_array(external(tmp_path, "data.bin", offset=16 * i, length=16), tmp_path) for i in range(200)]
+    assert all(map(is_mapped, arrays))
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
 def test_external_data_is_mapped_at_its_offset(tmp_path: Path) -> None:
     np.arange(8, dtype=np.float32).tofile(tmp_path / "data.bin")
     got = read_array(external(tmp_path, "data.bin", offset=16, length=16), tmp_path)
     np.testing.assert_array_equal(got, np.float32([4, 5, 6, 7]))
-    assert isinstance(got, np.memmap)
+    assert is_mapped(got)
     got[0] = -1  # a copy on write: the file stays as it is
     assert np.fromfile(tmp_path / "data.bin", np.float32)[4] == 4
 
