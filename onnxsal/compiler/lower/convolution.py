@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,36 @@ from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower
 from onnxsal.compiler.lower.shape import flip
 from onnxsal.errors import CompileFault
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution's filters lie on its input, one number an axis."""
+
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    groups: int
+
+    @staticmethod
+    def of(x: Value, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> Window:
+        """Return the window over an input; one number stands for all its axes."""
+        rank = x.rank - 2
+        return Window(_full(stride, rank), _full(padding, rank), _full(dilation, rank), groups)
+
+    def reach(self, w: Value) -> list[int]:
+        """Return how far the filters reach beyond their first place."""
+        return [d * (k - 1) for d, k in zip(self.dilation, _kernel(w), strict=True)]
+
+    def attributes(self, w: Value) -> dict[str, Any]:
+        """Return the attributes of a Conv or ConvTranspose with such filters."""
+        return {
+            "strides": self.stride,
+            "pads": self.padding * 2,
+            "dilations": self.dilation,
+            "group": self.groups,
+            "kernel_shape": _kernel(w),
+        }
 
 
 @lower("aten.convolution.default")
@@ -26,17 +57,10 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Value:
-    rank = x.rank - 2
-    shared = {
-        "strides": _full(stride, rank),
-        "pads": _full(padding, rank) * 2,
-        "dilations": _full(dilation, rank),
-        "group": groups,
-        "kernel_shape": _kernel(w),
-    }
+    window = Window.of(x, stride, padding, dilation, groups)
     if transposed:
-        return g.ConvTranspose(x, w, b, output_padding=_full(output_padding, rank), **shared)
-    return g.Conv(x, w, b, **shared)
+        return g.ConvTranspose(x, w, b, output_padding=_full(output_padding, x.rank - 2), **window.attributes(w))
+    return g.Conv(x, w, b, **window.attributes(w))
 
 
 @lower("aten.convolution_backward.default")
@@ -54,43 +78,24 @@ def convolution_backward(
     groups: int,
     wanted: Sequence[bool],
 ) -> tuple[Value | None, Value | None, Value | None]:
-    rank = x.rank - 2
-    stride, padding, dilation = _full(stride, rank), _full(padding, rank), _full(dilation, rank)
+    window = Window.of(x, stride, padding, dilation, groups)
     by_x = by_w = by_b = None
-    if wanted[0] and transposed:
-        by_x = g.Conv(
-            gradient, w, strides=stride, pads=padding * 2, dilations=dilation, group=groups, kernel_shape=_kernel(w)
-        )
-    elif wanted[0]:
-        by_x = _by_input(g, gradient, x, w, stride, padding, dilation, groups)
-    if wanted[1] and transposed:
-        by_w = _by_weight(g, x, gradient, w, stride, padding, dilation, groups)
-    elif wanted[1]:
-        by_w = _by_weight(g, gradient, x, w, stride, padding, dilation, groups)
+    if wanted[0]:
+        by_x = g.Conv(gradient, w, **window.attributes(w)) if transposed else _by_input(g, gradient, x, w, window)
+    if wanted[1]:
+        by_w = _by_weight(g, x, gradient, w, window) if transposed else _by_weight(g, gradient, x, w, window)
     if wanted[2]:
         by_b = g.ReduceSum(gradient, [0, *range(2, x.rank)], keepdims=0)
     return by_x, by_w, by_b
 
 
-def _by_input(
-    g: Builder,
-    gradient: Value,
-    x: Value,
-    w: Value,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-) -> Value:
+def _by_input(g: Builder, gradient: Value, x: Value, w: Value, window: Window) -> Value:
     """Return the gradient by the input: where the stride is 1, a convolution with the filters turned round."""
-    reach = [d * (k - 1) for d, k in zip(dilation, _kernel(w), strict=True)]
-    pads = [r - p for r, p in zip(reach, padding, strict=True)]
-    if all(s == 1 for s in stride) and min(pads) >= 0:
-        turned = turned_round(g, w, groups)
-        return g.Conv(
-            gradient, turned, strides=stride, pads=pads * 2, dilations=dilation, group=groups, kernel_shape=_kernel(w)
-        )
-    return _transposed(g, gradient, x, w, stride, padding, dilation, reach, groups)
+    pads = [reach - p for reach, p in zip(window.reach(w), window.padding, strict=True)]
+    if all(s == 1 for s in window.stride) and min(pads) >= 0:
+        turned = turned_round(g, w, window.groups)
+        return g.Conv(gradient, turned, **window.attributes(w) | {"pads": pads * 2})
+    return _transposed(g, gradient, x, w, window)
 
 
 def turned_round(g: Builder, w: Value, groups: int) -> Value:
@@ -111,17 +116,7 @@ def turned_round(g: Builder, w: Value, groups: int) -> Value:
     return g.Reshape(changed, [groups * channels, filters // groups, *kernel])
 
 
-def _transposed(
-    g: Builder,
-    gradient: Value,
-    x: Value,
-    w: Value,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    reach: list[int],
-    groups: int,
-) -> Value:
+def _transposed(g: Builder, gradient: Value, x: Value, w: Value, window: Window) -> Value:
     """Return the gradient by a strided convolution's input: the convolution the other way round.
 
     Some places at the end may have been seen by no window; they get zeros.
@@ -129,13 +124,14 @@ def _transposed(
     assert x.shape is not None
     assert gradient.shape is not None
     sizes, answers = x.shape[2:], gradient.shape[2:]
-    shared = {"strides": stride, "dilations": dilation, "group": groups, "kernel_shape": _kernel(w)}
+    stride, padding, dilation = window.stride, window.padding, window.dilation
     if all(isinstance(size, int) for size in (*sizes, *answers)):
+        reach = window.reach(w)
         covered = [(a - 1) * s - 2 * p + r + 1 for a, s, p, r in zip(answers, stride, padding, reach, strict=True)]
         unseen = [size - c for size, c in zip(sizes, covered, strict=True)]
         if all(u < max(s, d) for u, s, d in zip(unseen, stride, dilation, strict=True)) and min(unseen) >= 0:
-            return g.ConvTranspose(gradient, w, pads=padding * 2, output_padding=unseen, **shared)
-    whole = g.ConvTranspose(gradient, w, **shared)
+            return g.ConvTranspose(gradient, w, output_padding=unseen, **window.attributes(w))
+    whole = g.ConvTranspose(gradient, w, **window.attributes(w) | {"pads": [0] * 2 * len(padding)})
     axes = list(range(2, x.rank))
     wanted = [g.size(x, axis) for axis in axes]
     got = g.Shape(whole, start=2)
@@ -146,33 +142,24 @@ def _transposed(
     return g.Slice(padded, padding, ends, axes)
 
 
-def _by_weight(
-    g: Builder,
-    gradient: Value,
-    x: Value,
-    w: Value,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
-    groups: int,
-) -> Value:
+def _by_weight(g: Builder, gradient: Value, x: Value, w: Value, window: Window) -> Value:
     """Return the gradient by the filters: the input convolved with what comes back, examples as channels."""
     swap = [1, 0, *range(2, x.rank)]
     inputs, answers = g.Transpose(x, perm=swap), g.Transpose(gradient, perm=swap)
     pairs = [(inputs, answers)]
-    if groups > 1:
-        parts = (_split(g, v, of, groups) for v, of in ((inputs, x), (answers, gradient)))
+    if window.groups > 1:
+        parts = (_split(g, v, of, window.groups) for v, of in ((inputs, x), (answers, gradient)))
         pairs = list(zip(*parts, strict=True))
     rank = x.rank - 2
     found = [
         g.Slice(
-            g.Conv(a, b, strides=dilation, pads=padding * 2, dilations=stride),
+            g.Conv(a, b, strides=window.dilation, pads=window.padding * 2, dilations=window.stride),
             [0] * rank, _kernel(w), list(range(2, rank + 2)),
         )
         for a, b in pairs
     ]  # fmt: skip
     turned = [g.Transpose(part, perm=swap) for part in found]
-    return g.Concat(*turned, axis=0) if groups > 1 else turned[0]
+    return g.Concat(*turned, axis=0) if window.groups > 1 else turned[0]
 
 
 def _split(g: Builder, channels_first: Value, of: Value, groups: int) -> tuple[Value, ...]:
