@@ -97,6 +97,11 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
     path = compiled.save(given["output"] or f"{Path(opened.name).stem}-{method}.onnx")
     for fixed in compiled.facts["fixed"]:
         messages.warn(f"the file is for {fixed} only: the model or the method does not leave it open")
+    for name, found in compiled.facts["checked"]["across_kinks"].items():
+        messages.warn(
+            f"{found['examples']} of {found['of']} drawn examples of {name} differ from torch by up to "
+            f"{found['largest']:.2g} of its scale, as where rounding decides on which side of a kink a unit stands"
+        )
     messages.say(f"wrote {path}")
     if given["as_json"]:
         click.echo(json.dumps({**compiled.facts, "files": [str(path)]}, ensure_ascii=False))

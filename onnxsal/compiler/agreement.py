@@ -42,13 +42,18 @@ class Agreement:
     @property
     def is_clear(self) -> bool:
         """Whether all examples agree."""
-        return all(gap <= self.accepted for gap in self.examples)
+        return not self.excused
 
     @property
     def holds(self) -> bool:
         """Whether what differs can be blamed on kinks."""
-        agreeing = sum(gap <= self.accepted for gap in self.examples)
-        return agreeing >= AWAY_FROM_KINKS * len(self.examples) and max(self.examples) <= ACROSS_A_KINK
+        agreeing = len(self.examples) - len(self.excused)
+        return agreeing >= AWAY_FROM_KINKS * len(self.examples) and all(gap <= ACROSS_A_KINK for gap in self.examples)
+
+    @property
+    def excused(self) -> list[float]:
+        """The distances of the examples that differ by more than is accepted."""
+        return [gap for gap in self.examples if not gap <= self.accepted]  # NaN is far from everything
 
     @property
     def worst(self) -> float:

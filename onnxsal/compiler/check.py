@@ -34,6 +34,8 @@ def check(
 ) -> dict[str, Any]:
     """Return how far the graph is from the original's outputs and the torch engine's attributions, in its scale.
 
+    Examples that are further off, and may be so because a kink lies between, are told under ``across_kinks``.
+
     Raises:
         CompileFault: the graph is not valid, or ONNX Runtime does not take it.
         ParityError: it answers something else.
@@ -63,7 +65,13 @@ def check(
         _require(agreement, labels[name])
         figures[labels[name]] = agreement.worst
     examples = len(feeds[recipe.explained[0]]) if recipe.stacked else 1
-    return {"examples": examples, **figures}
+    kinks = {labels[name]: _excused(agreement) for name, agreement in agreements.items() if not agreement.is_clear}
+    return {"examples": examples, **figures, "across_kinks": kinks}
+
+
+def _excused(agreement: Agreement) -> dict[str, float]:
+    """Return how many examples stand across a kink, of how many, and how far the furthest is off."""
+    return {"examples": len(agreement.excused), "of": len(agreement.examples), "largest": max(agreement.excused)}
 
 
 def _drawn(arrays: Mapping[str, np.ndarray], rows: Sequence[str], recipe: Recipe, draw: int) -> dict[str, np.ndarray]:
