@@ -344,6 +344,11 @@ class BoundScore:
                 noise[name].append(torch.randn(value.shape[1:], generator=generator, dtype=dtype))
         return {name: torch.stack(rows).to(feeds[name].device, feeds[name].dtype) for name, rows in noise.items()}
 
+    def uniform(self, feeds: Feeds, count: int, draw: int = 0) -> Tensor:
+        """Return numbers from 0 up to 1 for each row, shape [rows, count], seeded by each example's own values."""
+        sources = self.generators(feeds, draw)
+        return torch.stack([torch.rand(count, generator=source, dtype=torch.float64) for source in sources])
+
     def generators(self, feeds: Feeds, draw: int = 0) -> list[torch.Generator]:
         """Return a source of random numbers for each row, on the CPU, seeded by the row's own values."""
         return [torch.Generator().manual_seed(_seed(self.seed, draw, values)) for values in self._fingerprints(feeds)]

@@ -218,6 +218,12 @@ class Score(Protocol):
         The noise of an example depends on the seed, its own values and ``draw`` alone, not on the batch around it.
         """
 
+    def uniform(self, feeds: Feeds, count: int, draw: int = 0) -> Tensor:
+        """Return ``count`` numbers from 0 up to 1 for each row, shape [rows, count], float64 on the CPU.
+
+        Like ``normal``, it depends on the seed, the row's own values and ``draw`` alone; ask once for each ``draw``.
+        """
+
     def generators(self, feeds: Feeds, draw: int = 0) -> list[Generator]:
         """Return a source of random numbers for each row, on the CPU; what it gives depends on what ``normal`` does."""
 

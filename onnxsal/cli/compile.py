@@ -45,7 +45,14 @@ TABLES = {"options": "set", "set-input": "set-input"}
     help="Explain this input only; repeat. [default: all of floating point]",
 )
 @option("--opset", type=click.IntRange(min=17), help="The file's opset. [default: the model's own, at least 17]")
-@option("--seed", type=int, default=0, show_default=True, help="Seeds methods that draw random numbers.")
+@option(
+    "--draws",
+    type=click.Choice(["constant", "input", "fresh"]),
+    default="constant",
+    show_default=True,
+    help="Where random numbers come from: settled now, one more input, or drawn by the file at every run.",
+)
+@option("--seed", type=int, default=0, show_default=True, help="Seeds constant draws.")
 @option("--preset", metavar="NAME", help="How pictures are prepared; see `onnxsal list presets`.")
 @option("--set-input", "settings", type=Pair(), multiple=True, metavar="KEY=VALUE", help="A setting of the reader.")
 @option(
@@ -89,6 +96,7 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
         inputs=given["inputs"] or None,
         feeds=feeds,
         opset=given["opset"],
+        draws=given["draws"],
         seed=given["seed"],
         tolerance=given["tolerance"],
         **(tables["options"] | pairs(given["options"])),
@@ -97,6 +105,8 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
     path = compiled.save(given["output"] or f"{Path(opened.name).stem}-{method}.onnx")
     for fixed in compiled.facts["fixed"]:
         messages.warn(f"the file is for {fixed} only: the model or the method does not leave it open")
+    if compiled.facts["draws"].get("also_constant"):
+        messages.warn("what else the method draws, masks or baselines, stands in the file")
     for name, found in compiled.facts["checked"]["across_kinks"].items():
         messages.warn(
             f"{found['examples']} of {found['of']} drawn examples of {name} differ from torch by up to "

@@ -57,7 +57,7 @@ class _Assembly:
         self.trace = trace
         self.method = method
         self.types = element_types(graph)
-        self.builder = Builder(opset, taken=_names(graph), constants=dict(graph.constants))
+        self.builder = Builder(opset, taken=names_of(graph), constants=dict(graph.constants))
         self.weights = _Weights(graph)
         self.nodes = {node.name: node for node in graph.nodes}
         self.makers = [kept_nodes(graph, opset, run.values, self.types) for run in trace.runs]
@@ -277,7 +277,8 @@ def _in_order(ends: Iterable[Item], needs: Any) -> list[Item]:
     return list(order)
 
 
-def _names(graph: Graph) -> set[str]:
+def names_of(graph: Graph) -> set[str]:
+    """Return the names of all values and nodes."""
     names = set(graph.constants) | {port.name for port in (*graph.inputs, *graph.outputs)}
     for node in graph.walk():
         names.update((node.name, *node.inputs, *node.outputs))

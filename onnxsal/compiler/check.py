@@ -10,6 +10,7 @@ import onnx
 import torch
 
 from onnxsal.compiler.agreement import TRIES, Agreement
+from onnxsal.compiler.draws import Drawing, showing
 from onnxsal.compiler.examples import open_rows, with_rows
 from onnxsal.compiler.recipe import Recipe
 from onnxsal.compiler.target import TARGET_INPUT
@@ -22,6 +23,15 @@ from onnxsal.parity import NUDGES, TOLERANCES, default_tolerance, distance, nudg
 OTHER_ROWS = 3
 """With how many examples an open batch is checked: not as many as it was traced with."""
 
+MOMENTS = {"normal": (0.0, 1.0, 2.0), "uniform": (1 / 2, 1 / 12, 1 / 180)}
+"""Of each distribution the mean, the variance, and the variance of one number's squared deviation."""
+
+ENOUGH_NUMBERS = 4000
+"""How many drawn numbers are looked at, at least, before their mean and variance are judged."""
+
+STANDARD_ERRORS = 6
+"""How far mean and variance of drawn numbers may be off: what chance does once in a hundred million files."""
+
 
 def check(
     model: Model,
@@ -31,29 +41,34 @@ def check(
     *,
     tolerance: float,
     settled: bool,
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Return how far the graph is from the original's outputs and the torch engine's attributions, in its scale.
 
-    Examples that are further off, and may be so because a kink lies between, are told under ``across_kinks``.
+    Examples that are further off, and may be so because a kink lies between, are told under ``across_kinks``. Where
+    the graph draws its random numbers (``fresh``), they are read out of it: the torch engine is given the same ones,
+    and ``draws`` says what their mean and variance were found to be.
 
     Raises:
         CompileFault: the graph is not valid, or ONNX Runtime does not take it.
         ParityError: it answers something else.
     """
     _require_valid(proto, model)
-    session = _session(proto, model.name)
+    session = _session(showing(proto, recipe.drawings, recipe.ports) if fresh else proto, model.name)
     rows = [n for n in (*recipe.explained, *sorted(recipe.batched)) if n in open_rows(model)]
     rows = rows if recipe.together and not settled else []
     names = [output.name for output in proto.graph.output]
     labels = dict(zip((n for n in arrays if n in recipe.explained), names[len(model.outputs) :], strict=True))
+    shown = [drawing.name for drawing in recipe.drawings] if fresh else []
     agreements: dict[str, Agreement] = {}
     figures: dict[str, Any] = {}
     for draw in range(TRIES):
         feeds = _drawn(arrays, rows, recipe, draw) if rows or draw else dict(arrays)
-        places = _places(recipe, feeds)
-        answers = dict(zip(names, session(feeds | places), strict=True))
+        beside = _places(recipe, feeds) | ({} if fresh else _numbers(recipe, feeds, draw))
+        answers = dict(zip([*names, *shown], session(feeds | beside), strict=True))
+        beside |= {name: answers[name] for name in shown}
         figures |= _outputs_near(model, feeds, answers)
-        for name, value in _attributions(recipe, feeds | places).items():
+        for name, value in _attributions(recipe, feeds | beside).items():
             accepted = max(tolerance, TOLERANCES.get(value.dtype.name, 0.0))
             agreement = agreements.setdefault(name, Agreement(accepted))
             agreement.compare(answers[labels[name]], value, stacked=recipe.stacked)
@@ -61,12 +76,60 @@ def check(
             break
     for name, agreement in agreements.items():
         if not agreement.holds:
-            agreement.accepted = max(agreement.accepted, _own_movement(recipe, feeds | places, name))
+            agreement.accepted = max(agreement.accepted, _own_movement(recipe, feeds | beside, name))
         _require(agreement, labels[name])
         figures[labels[name]] = agreement.worst
     examples = len(feeds[recipe.explained[0]]) if recipe.stacked else 1
     kinks = {labels[name]: _excused(agreement) for name, agreement in agreements.items() if not agreement.is_clear}
-    return {"examples": examples, **figures, "across_kinks": kinks}
+    figures = {"examples": examples, **figures, "across_kinks": kinks}
+    if fresh:
+        _session(proto, model.name)({n: a for n, a in (feeds | beside).items() if n not in shown})
+        figures["draws"] = _judged(
+            recipe, lambda: session({n: a for n, a in (feeds | beside).items() if n not in shown})
+        )
+    return figures
+
+
+def _judged(recipe: Recipe, run: Callable[[], list[Any]]) -> dict[str, Any]:
+    """Return mean and variance of what a graph draws.
+
+    Raises:
+        ParityError: they are not those of the distribution, or two runs draw the same.
+    """
+    count = len(recipe.drawings)
+    runs = [run()[-count:] for _ in range(2)]
+    while min(sum(np.size(numbers) for numbers in drawn) for drawn in zip(*runs, strict=True)) < ENOUGH_NUMBERS:
+        runs.append(run()[-count:])
+    return {
+        drawing.name: _moments(drawing, [np.asarray(numbers, np.float64) for numbers in drawn])
+        for drawing, drawn in zip(recipe.drawings, zip(*runs, strict=True), strict=True)
+    }
+
+
+def _moments(drawing: Drawing, runs: Sequence[np.ndarray]) -> dict[str, Any]:
+    numbers = np.concatenate([drawn.ravel() for drawn in runs])
+    mean, variance, spread = MOMENTS[drawing.distribution]
+    found = float(numbers.mean()), float(np.square(numbers - mean).mean())
+    errors = [
+        abs(f - m) / np.sqrt(v / numbers.size)
+        for f, m, v in zip(found, (mean, variance), (variance, spread), strict=True)
+    ]
+    if np.array_equal(runs[0], runs[1]) or not max(errors) <= STANDARD_ERRORS:
+        raise ParityError(
+            f"{drawing.name!r} is not drawn {drawing.distribution} anew at every run: mean {found[0]:.3g}, variance "
+            f"{found[1]:.3g} of {numbers.size} numbers",
+            where="compile",
+            hint="--draws input takes the numbers at run time",
+        )
+    return {"mean": found[0], "variance": found[1], "numbers": numbers.size}
+
+
+def _numbers(recipe: Recipe, feeds: Mapping[str, np.ndarray], draw: int) -> dict[str, np.ndarray]:
+    """Return random numbers for the inputs that take some."""
+    return {
+        drawing.name: drawing.numbers(feeds[drawing.of or recipe.explained[0]], (seed, draw), stacked=recipe.stacked)
+        for seed, drawing in enumerate(recipe.drawings)
+    }
 
 
 def _excused(agreement: Agreement) -> dict[str, float]:

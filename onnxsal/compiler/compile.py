@@ -16,12 +16,13 @@ from onnx import helper
 from torch import Tensor
 
 from onnxsal.batching import batched_inputs, counts_examples
-from onnxsal.compiler.assemble import assemble
+from onnxsal.compiler.assemble import assemble, names_of
 from onnxsal.compiler.check import check
+from onnxsal.compiler.draws import KINDS, Counted, Draws, drawing_graph
 from onnxsal.compiler.examples import TRACED_ROWS, examples_for, open_rows, with_rows
 from onnxsal.compiler.recipe import Recipe
 from onnxsal.compiler.target import TARGET_INPUT, GraphTarget, graph_target
-from onnxsal.compiler.trace import Trace, trace
+from onnxsal.compiler.trace import Trace, rehearse, trace
 from onnxsal.engines.torch import TorchEngine
 from onnxsal.errors import CompileFault, InputError, OutputError, UsageError, nearest
 from onnxsal.importer.values import as_tensor
@@ -37,6 +38,13 @@ LOWEST_OPSET = 17
 
 LARGEST_FILE = 2 * 1024**3 - 1024**2
 """What fits into one protobuf, with some room; weights of larger models go beside the file."""
+
+CHECKS = {
+    "input": "attributions compared with the torch engine's on the same random numbers",
+    "fresh": "attributions compared with the torch engine's on the numbers that the graph drew; mean and variance of "
+    "those; two runs differ",
+}
+"""What was looked at in a file whose random numbers are not settled."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ def compile(
     inputs: Sequence[str] | None = None,
     feeds: Mapping[str, Any] | None = None,
     opset: int | None = None,
+    draws: Draws = "constant",
     seed: int = 0,
     tolerance: float = 1e-4,
     **options: Any,
@@ -112,12 +121,16 @@ def compile(
         inputs: Names of the inputs to explain; None means every floating-point one.
         feeds: Arrays by input name to trace and check with, for models that do not take any numbers; drawn where None.
         opset: The file's opset; the model's own where None, at least 17.
-        seed: Seeds methods that draw random numbers; what they draw stands in the file, alike for every example.
+        draws: Where the random numbers of the method come from: ``"constant"`` settles them now, alike for every
+            example; ``"input"`` takes them at run time, as inputs ``<input>_noise`` (standard normal, [examples,
+            draws, *the input's]) and ``uniform_draws`` ([examples, draws]); ``"fresh"`` lets the graph draw them anew
+            at every run.
+        seed: Seeds constant draws.
         tolerance: How far the file may be from the torch engine, as a part of the attribution's scale.
         **options: The method's own options.
 
     Raises:
-        UsageError: an unknown method, option or target.
+        UsageError: an unknown method, option or target; or random numbers where the method draws none.
         CompileFault: something of method or model cannot be written as ONNX.
         ParityError: the file does not answer what the model and the torch engine answer.
     """
@@ -133,11 +146,15 @@ def compile(
     arrays = examples_for(model, feeds)
     recipe = replace(_recipe(model, choice, explained, arrays, target, target_input), seed=seed)
     arrays = _traced_feeds(model, recipe, arrays)
+    recipe, also_settled = _with_draws(recipe, draws, arrays)
     found = trace(model, recipe.ports, _tensors(recipe, arrays), recipe.run)
     proto = proto_of(model, found, opset, method, "_attribution")
-    facts = _facts(recipe, found)
-    figures = check(model, proto, recipe, arrays, tolerance=tolerance, settled=bool(found.fixed))
-    facts["checked"] = figures
+    fresh = draws == "fresh"
+    if fresh:
+        graph = drawing_graph(proto.graph, recipe.drawings, recipe.explained[0], stacked=recipe.stacked)
+        proto.graph.CopyFrom(graph)
+    facts = _facts(recipe, found) | {"draws": _draws_facts(recipe, draws, also_settled)}
+    facts["checked"] = check(model, proto, recipe, arrays, tolerance=tolerance, settled=bool(found.fixed), fresh=fresh)
     _describe(proto, model, facts)
     return CompiledModel(proto, facts)
 
@@ -187,6 +204,44 @@ def _recipe(
     )
 
 
+def _with_draws(recipe: Recipe, draws: Draws, arrays: Mapping[str, np.ndarray]) -> tuple[Recipe, bool]:
+    """Return the recipe with random numbers that are not settled, and whether others still are.
+
+    Raises:
+        UsageError: the method draws nothing, or nothing but what has to be settled.
+    """
+    if draws not in KINDS:
+        raise UsageError(f"no way {draws!r} to draw", where="--draws", hint=nearest(draws, KINDS))
+    if draws == "constant":
+        return recipe, False
+    tensors = _tensors(recipe, arrays)
+    counted: list[Counted] = []
+
+    def body(engine: TorchEngine, fakes: Feeds) -> Feeds:
+        counted.append(Counted(fakes[recipe.explained[0]].shape[0] if recipe.stacked else 1))
+        return recipe.run(engine, fakes, counted[-1])
+
+    rehearse(recipe.model, recipe.ports, tensors, body)
+    if not counted[-1].wanted:
+        name = recipe.choice.method.name
+        settles = f"what {name} draws decides its masks or baselines, which stand in the file"
+        raise UsageError(
+            settles if counted[-1].settles else f"{name} draws no random numbers",
+            where="--draws",
+            hint=f"leave --draws {draws} out",
+        )
+    taken = {port.name for port in (*recipe.ports, *recipe.model.outputs)} | names_of(recipe.model.graph)
+    return replace(recipe, drawings=counted[-1].drawings(taken)), counted[-1].settles
+
+
+def _draws_facts(recipe: Recipe, draws: Draws, also_settled: bool) -> dict[str, Any]:
+    """Return where random numbers come from, and how a file that settles none was checked."""
+    if draws == "constant":
+        return {"from": draws}
+    values = {d.name: {"distribution": d.distribution, "of": d.of, "count": d.count} for d in recipe.drawings}
+    return {"from": draws, "values": values, "also_constant": also_settled, "check": CHECKS[draws]}
+
+
 def _takes_any_rows(
     engine: TorchEngine,
     tensors: Feeds,
@@ -218,9 +273,12 @@ def _tensors(recipe: Recipe, arrays: Mapping[str, np.ndarray]) -> dict[str, Tens
     """Return the traced inputs: the feeds, and some target where it comes in at run time."""
     tensors = {name: as_tensor(array) for name, array in arrays.items()}
     if recipe.target.is_fed:
-        axes = recipe.ports[-1].shape or ()
+        axes = next(port.shape for port in recipe.ports if port.name == TARGET_INPUT) or ()
         examples = tensors[recipe.explained[0]].shape[0] if recipe.stacked else 1
         tensors[TARGET_INPUT] = torch.zeros([examples, *(int(size or 0) for size in axes[1:])], dtype=torch.int64)
+    for d in recipe.drawings:
+        like = arrays[d.of or recipe.explained[0]]
+        tensors[d.name] = as_tensor(d.numbers(like, (0, 0), stacked=recipe.stacked))
     return tensors
 
 

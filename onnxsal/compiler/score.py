@@ -10,6 +10,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
+from onnxsal.compiler.draws import Counted, Source, require_input
 from onnxsal.compiler.target import GraphTarget
 from onnxsal.errors import CompileFault
 from onnxsal.score import BoundScore, Result, Runner
@@ -31,6 +32,7 @@ class GraphScore(BoundScore):
         together: Whether the model takes any number of rows at a time; it is given the examples one call after the
             other where not.
         seed: Where random numbers start.
+        source: Where they come from, if they are not settled by the seed.
     """
 
     def __init__(
@@ -45,21 +47,28 @@ class GraphScore(BoundScore):
         batched: frozenset[str],
         together: bool,
         seed: int,
+        source: Source | None = None,
     ) -> None:
         outputs = [Target(name) for name in target.outputs]
         super().__init__(engine, feeds, explained, outputs, stacked=stacked, batched=batched, seed=seed)
         self.target = target
         self.places = places
         self.together = together
+        self.source = source
         self.examples = feeds[explained[0]].shape[0] if stacked else 1
         self._bare = {id(row): feeds[name] for name, row in self._feeds.items()}
 
     def with_feeds(self, feeds: Feeds) -> GraphScore:
         """Return the score of other examples, k rows for each of this score's."""
-        copies = _count(feeds) // self.examples
-        places = [place if place is None else place.repeat(copies) for place in self.places]
-        fixed = {n: self._copied(v, copies) if n in self.batched else v for n, v in self.fixed.items()}
-        found = self._varied(_feeds=feeds, examples=self.examples * copies, places=places, fixed=fixed)
+        changes: dict[str, Any] = {"_feeds": feeds}
+        if self.together:  # else each call still has as many rows as there are examples
+            copies = _count(feeds) // self.examples
+            changes |= {
+                "examples": self.examples * copies,
+                "places": [place if place is None else place.repeat(copies) for place in self.places],
+                "fixed": {n: self._copied(v, copies) if n in self.batched else v for n, v in self.fixed.items()},
+            }
+        found = self._varied(**changes)
         assert isinstance(found, GraphScore)
         return found
 
@@ -75,16 +84,27 @@ class GraphScore(BoundScore):
         return found
 
     def normal(self, feeds: Feeds, draw: int = 0) -> Feeds:
-        """Return standard normal noise, alike for every example."""
+        """Return standard normal noise; settled, it is alike for every example."""
+        if self.source is not None:
+            for name in feeds:
+                require_input(name, list(self._feeds))
+            return {name: self.source.normal(name, value) for name, value in feeds.items()}
         generator = self.generator(draw)
         return {name: self._normal(value, generator).unsqueeze(0).expand_as(value) for name, value in feeds.items()}
+
+    def uniform(self, feeds: Feeds, count: int, draw: int = 0) -> Tensor:
+        """Return numbers from 0 up to 1 for each row; settled, they are alike for every example."""
+        if self.source is not None:
+            return self.source.uniform(_count(feeds), count)
+        numbers = torch.rand(count, generator=self.generator(draw), dtype=torch.float64)
+        return numbers.expand(_count(feeds), count)
 
     def _normal(self, value: Tensor, generator: torch.Generator) -> Tensor:
         shape = value.shape[1:]
         if not all(isinstance(size, int) for size in shape):
             raise CompileFault(
                 f"the method draws noise for a feed of open sizes {list(shape)}",
-                hint="fix all dimensions but the batch: a file holds its noise as constants",
+                hint="a file of open sizes cannot hold noise; it can take or draw some: --draws input, --draws fresh",
             )
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(value.dtype)
 
@@ -96,6 +116,12 @@ class GraphScore(BoundScore):
     def generators(self, feeds: Feeds, draw: int = 0) -> list[torch.Generator]:  # noqa: ARG002
         """Return one source of random numbers for all rows: what is drawn stands in the file."""
         return [self.generator(draw)]
+
+    def generator(self, draw: int = 0) -> torch.Generator:
+        """Return a source of random numbers that are settled."""
+        if isinstance(self.source, Counted):
+            self.source.settles = True
+        return super().generator(draw)
 
     def rows_allowed(self) -> int | None:
         """Return what was found out before the trace: None for any number of rows."""

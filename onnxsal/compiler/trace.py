@@ -6,7 +6,8 @@ values are values of the ONNX file, so that those need not be computed in anothe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,9 +86,7 @@ def trace(model: Model, ports: Sequence[Port], values: Mapping[str, Tensor], bod
     Raises:
         CompileFault: the body or the model does something that depends on values.
     """
-    mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
-    engine = _RecordingEngine(model)
-    fakes = {port.name: _fake(mode, values[port.name], port.shape) for port in ports}
+    mode, engine, fakes = _without_numbers(model, ports, values)
     layout: list[Any] = []
 
     def work(*tensors: Tensor) -> list[Tensor]:
@@ -96,11 +95,37 @@ def trace(model: Model, ports: Sequence[Port], values: Mapping[str, Tensor], bod
         layout[:] = [list(found), [(list(run.feeds), list(run.values)) for run in engine.runs]]
         return [*found.values(), *(v for run in engine.runs for v in (*run.feeds.values(), *run.values.values()))]
 
+    with _faults(engine), mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), Rewriting():
+        module = make_fx(work, decomposition_table=_decompositions())(*fakes.values())
+        if any(_writes(node) for node in module.graph.nodes):
+            module = _without_writes(module, list(fakes.values()))
+    return _sorted(module, ports, layout, _settled(ports, fakes))
+
+
+def rehearse(model: Model, ports: Sequence[Port], values: Mapping[str, Tensor], body: Body) -> None:
+    """Run a body on tensors without numbers, as a trace does, and write nothing down.
+
+    Raises:
+        CompileFault: the body or the model does something that depends on values.
+    """
+    mode, engine, fakes = _without_numbers(model, ports, values)
+    with _faults(engine), mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), Rewriting():
+        body(engine, fakes)
+
+
+def _without_numbers(
+    model: Model, ports: Sequence[Port], values: Mapping[str, Tensor]
+) -> tuple[FakeTensorMode, _RecordingEngine, Feeds]:
+    mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
+    fakes: Feeds = {port.name: _fake(mode, values[port.name], port.shape) for port in ports}
+    return mode, _RecordingEngine(model), fakes
+
+
+@contextmanager
+def _faults(engine: _RecordingEngine) -> Iterator[None]:
+    """Tell at which node of the model a trace failed."""
     try:
-        with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), Rewriting():
-            module = make_fx(work, decomposition_table=_decompositions())(*fakes.values())
-            if any(_writes(node) for node in module.graph.nodes):
-                module = _without_writes(module, list(fakes.values()))
+        yield
     except OnnxsalError:
         raise
     except Exception as error:
@@ -109,7 +134,6 @@ def trace(model: Model, ports: Sequence[Port], values: Mapping[str, Tensor], bod
             where=str(engine.node) if engine.node is not None else "method",
             hint="a graph can only hold what does not depend on the values it is fed",
         ) from error
-    return _sorted(module, ports, layout, _settled(ports, fakes))
 
 
 def _fake(mode: FakeTensorMode, value: Tensor, shape: Sequence[Any] | None) -> FakeTensor:

@@ -46,12 +46,9 @@ def _drawn(score: Score, feeds: Feeds, samples: int, count: int) -> tuple[Tensor
     """Return which baseline each point starts from, and its place on the way, each of shape [samples, examples]."""
     import torch
 
-    pairs = [
-        (torch.randint(count, (samples,), generator=g), torch.rand(samples, generator=g, dtype=torch.float64))
-        for g in score.generators(feeds)
-    ]
-    which, rest = (torch.stack(numbers, 1) for numbers in zip(*pairs, strict=True))
-    return which, (torch.arange(samples).unsqueeze(1) + rest) / samples
+    numbers = score.uniform(feeds, 2 * samples).T
+    which = (numbers[:samples] * count).long().clamp_max(count - 1)  # in single precision a number may round up to 1
+    return which, (torch.arange(samples).unsqueeze(1) + numbers[samples:]) / samples
 
 
 def _noisy(score: Score, feeds: Feeds, samples: int, noise: float) -> Feeds:

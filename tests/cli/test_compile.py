@@ -47,3 +47,11 @@ def test_names_are_checked_before_torch_is_imported(run):
     assert result.exit_code == 2
     assert "saliency" in result.stderr
     assert run("compile", "model.onnx", "-s", "steps=3").exit_code == 2
+
+
+def test_noise_comes_in_at_run_time(run, folder):
+    asked = ("compile", "model.onnx", "-m", "smoothgrad", "-s", "samples=3", "-t", "1", "-o", "out.onnx")
+    assert run(*asked, "--draws", "input").exit_code == 0
+    session = onnxruntime.InferenceSession(str(folder / "out.onnx"))
+    assert [port.name for port in session.get_inputs()] == ["x", "x_noise"]
+    assert run("compile", "model.onnx", "--draws", "input", "-o", "none.onnx").exit_code == 2

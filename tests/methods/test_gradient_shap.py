@@ -27,9 +27,8 @@ def test_it_is_what_the_points_say_one_by_one(noise: float) -> None:
     expected = {n: torch.zeros_like(v) for n, v in inputs.items()}
     score = score_of("two_inputs", inputs, TARGETS, seed=5)
     for example, target in enumerate(TARGETS):
-        generator = score.generators(inputs)[example]
-        which = torch.randint(4, (SAMPLES,), generator=generator)
-        inside = torch.rand(SAMPLES, generator=generator, dtype=torch.float64)
+        starts, inside = score.uniform(inputs, 2 * SAMPLES)[example].chunk(2)
+        which = (starts * 4).long()
         for sample in range(SAMPLES):
             drawn = score.normal(inputs, sample + 1)
             end = {n: v[example] + noise * drawn[n][example] for n, v in inputs.items()}

@@ -179,9 +179,9 @@ def test_feature_permutation(monkeypatch: pytest.MonkeyPatch, kind: str, module:
 def drawn_by(score: BoundScore) -> tuple[Tensor, Tensor]:
     """Return the baselines and the places on the way that gradient_shap draws, each of shape [examples, samples]."""
     which, places = [], []
-    for generator in score.generators(score.feeds):
-        which.append(torch.randint(SAMPLES, (SAMPLES,), generator=generator))
-        within = torch.rand(SAMPLES, generator=generator, dtype=torch.float64)
+    for numbers in score.uniform(score.feeds, 2 * SAMPLES):
+        start, within = numbers.chunk(2)
+        which.append((start * SAMPLES).long())
         places.append((torch.arange(SAMPLES) + within) / SAMPLES)
     return torch.stack(which), torch.stack(places)
 

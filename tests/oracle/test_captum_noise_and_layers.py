@@ -124,9 +124,9 @@ def test_gradient_shap(exported, monkeypatch: pytest.MonkeyPatch, name: str):
     options = {"baselines": baselines, "samples": SAMPLES, "noise": 0.2}
     got = by_onnxsal(model, name, "gradient_shap", target=CASES[name], **options)
     which, places = [], []
-    for generator in score.generators(feeds):
-        which.append(torch.randint(5, (SAMPLES,), generator=generator))
-        inside = torch.rand(SAMPLES, generator=generator, dtype=torch.float64)
+    for numbers in score.uniform(feeds, 2 * SAMPLES):
+        start, inside = numbers.chunk(2)
+        which.append((start * 5).long())
         places.append((torch.arange(SAMPLES) + inside) / SAMPLES)
     draws = [score.normal(feeds, draw) for draw in range(1, SAMPLES + 1)]
     hand_noise(monkeypatch, [example_by_example([0.2 * d[n] for d in draws]) for n in feeds])
