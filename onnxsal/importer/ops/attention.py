@@ -279,9 +279,12 @@ def linear_attention(
     if ("gated" in update_rule) != (decay is not None) or ("delta" in update_rule) != (beta is not None):
         raise ImportFault(f"update_rule {update_rule!r} does not go with the inputs decay and beta it was given")
     wide = torch.promote_types(query.dtype, torch.float32)
+    size = query.shape[2] // q_num_heads
     q, k, v = (
-        _split_heads(x.to(wide), h) for x, h in ((query, q_num_heads), (key, kv_num_heads), (value, kv_num_heads))
+        _split_heads(x.to(wide), h)
+        for x, h in ((query, q_num_heads), (key, key.shape[2] // size), (value, kv_num_heads))
     )
+    q, k = (x.repeat_interleave(max(1, kv_num_heads // x.shape[1]), 1) for x in (q, k))  # heads that values share
     state = (
         k.new_zeros(k.shape[0], kv_num_heads, k.shape[-1], v.shape[-1]) if past_state is None else past_state.to(wide)
     )
@@ -289,15 +292,31 @@ def linear_attention(
     rate = None if beta is None else beta.to(wide).transpose(1, 2).unsqueeze(-1)
     outputs = []
     for t in range(q.shape[2]):
-        state = state if kept is None else state * kept[:, :, t].unsqueeze(-1)
-        new = v[:, :, t]
-        if rate is not None:  # write only what the memory does not hold yet
-            new = rate[:, :, t] * (new - torch.einsum("bhdm,bhd->bhm", state, k[:, :, t]))
-        state = state + k[:, :, t].unsqueeze(-1) * new.unsqueeze(-2)
-        shared = state.repeat_interleave(q_num_heads // kv_num_heads, 1)
+        state, _ = associate(
+            state, k[:, :, t], v[:, :, t], None if kept is None else kept[:, :, t],
+            None if rate is None else rate[:, :, t],
+        )  # fmt: skip
+        shared = state.repeat_interleave(max(1, q_num_heads // kv_num_heads), 1)
         outputs.append(torch.einsum("bhd,bhdm->bhm", q[:, :, t], shared))
     y = torch.stack(outputs, 1).flatten(2) * (scale or 1 / sqrt(q.shape[-1]))
     return y.to(query.dtype), state.to(query.dtype if past_state is None else past_state.dtype)
+
+
+def associate(
+    state: Tensor, key: Tensor, value: Tensor, kept: Tensor | None, rate: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the memory [..., keys, values] after one more key and value, and what was written with the key.
+
+    Args:
+        state: The memory before.
+        key: [..., keys].
+        value: [..., values].
+        kept: How much of the memory stays, [..., keys] or [..., 1]; None for all of it.
+        rate: How much of what the memory does not hold yet is written, [..., 1]; None writes the value as it is.
+    """
+    state = state if kept is None else state * kept.unsqueeze(-1)
+    new = value if rate is None else rate * (value - torch.einsum("...dm,...d->...m", state, key))
+    return state + key.unsqueeze(-1) * new.unsqueeze(-2), new
 
 
 @op("CausalConvWithState", since=27)
@@ -310,10 +329,26 @@ def causal_conv_with_state(
     activation: str = "none",
 ) -> tuple[Tensor, Tensor]:
     """Convolve each channel with its own past, and hand on the end of it."""
+    return causal_convolution(input, weight, bias, past_state, activation)
+
+
+def causal_convolution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    past_state: Tensor | None,
+    activation: str,
+    dilation: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Convolve each channel [batch, channels, length] with its own past; return what the next call has as its past."""
+    before = (weight.shape[2] - 1) * dilation
+    padded = F.pad(input, (before, 0)) if past_state is None else torch.cat([past_state, input], 2)
+    y = F.conv1d(padded, weight, bias, dilation=dilation, groups=input.shape[1])
+    return activated(y, activation), padded[:, :, padded.shape[2] - before :]
+
+
+def activated(y: Tensor, activation: str) -> Tensor:
+    """Return what a convolution's activation makes of its answer."""
     if activation not in {"none", "silu", "swish"}:
         raise ImportFault(f"activation {activation!r} is unknown", hint="none, silu or swish")
-    before = weight.shape[2] - 1
-    padded = F.pad(input, (before, 0)) if past_state is None else torch.cat([past_state, input], 2)
-    y = F.conv1d(padded, weight, bias, groups=input.shape[1])
-    y = y if activation == "none" else F.silu(y)
-    return y, padded[:, :, padded.shape[2] - before :]
+    return y if activation == "none" else F.silu(y)

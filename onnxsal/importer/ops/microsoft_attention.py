@@ -10,22 +10,23 @@ from torch import Tensor
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import Carried, Host, op
 from onnxsal.importer.ops.microsoft_quantised import matmul_integer_to_float
+from onnxsal.importer.values import ints
 
 DOMAIN = "com.microsoft"
 MASKED = -10000.0
 
 
-def _heads(x: Tensor, count: int) -> Tensor:
+def split_heads(x: Tensor, count: int) -> Tensor:
     """Return [B, N, S, H] of [B, S, N * H]."""
     return x.reshape(*x.shape[:2], count, -1).transpose(1, 2)
 
 
-def _joined(x: Tensor) -> Tensor:
+def join_heads(x: Tensor) -> Tensor:
     """Return [B, S, N * H] of [B, N, S, H]."""
     return x.transpose(1, 2).flatten(2)
 
 
-def _scores(q: Tensor, k: Tensor, scale: float | None) -> Tensor:
+def match(q: Tensor, k: Tensor, scale: float | None) -> Tensor:
     return (q @ k.transpose(-1, -2)) * (scale or 1 / sqrt(q.shape[-1]))
 
 
@@ -52,6 +53,8 @@ def _mask_bias(mask: Tensor, scores: Tensor, filtered: float | None) -> Tensor:
         case 1 if mask.shape[0] == 2 * batch:
             ends, starts = mask.unsqueeze(1).chunk(2)
             counts = ((places < ends) & (places >= starts))[:, None, None]
+        case 1 if mask.shape[0] == 3 * batch + 2:  # the lengths, and where queries and keys begin when packed
+            counts = (places < mask[:batch].unsqueeze(1))[:, None, None]
         case 2:
             counts = (mask > 0)[:, None, None]
         case 3:
@@ -62,7 +65,7 @@ def _mask_bias(mask: Tensor, scores: Tensor, filtered: float | None) -> Tensor:
 
 
 def _attended(scores: Tensor, v: Tensor) -> Tensor:
-    return _joined(torch.softmax(scores, -1) @ v)
+    return join_heads(torch.softmax(scores, -1) @ v)
 
 
 @op("Attention", domain=DOMAIN)
@@ -120,10 +123,10 @@ def _self_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attend with queries, keys and values that lie side by side; return the keys and values, too, if asked."""
     parts = torch.split(projected, sizes, -1) if sizes else projected.chunk(3, -1)
-    q, k, v = (_heads(part, heads) for part in parts)
+    q, k, v = (split_heads(part, heads) for part in parts)
     if past is not None:
         k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
-    scores = _scores(q, k, scale)
+    scores = match(q, k, scale)
     if causal:
         scores = scores + _causal(scores)
     if mask is not None:
@@ -175,7 +178,7 @@ def multi_head_attention(
     attention_bias: Tensor | None = None,
     past_key: Tensor | None = None,
     past_value: Tensor | None = None,
-    past_sequence_length: Tensor | None = None,
+    past_sequence_length: Host | None = None,
     cache_indirection: Tensor | None = None,
     *,
     mask_filter_value: float | None = None,
@@ -184,19 +187,85 @@ def multi_head_attention(
     unidirectional: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mix values by how well queries match keys, with masks, a bias and a cache."""
-    if cache_indirection is not None or past_sequence_length is not None:
-        raise ImportFault("a cache that is shared between beams is not supported")
     q, k, v = _separated(query, key, value, bias, num_heads)
+    present = k, v
     if past_key is not None and past_value is not None:
-        k, v = torch.cat([past_key, k], 2), torch.cat([past_value, v], 2)
-    scores = _scores(q, k, scale)
+        pairs = (past_key, k), (past_value, v)
+        if past_sequence_length is None:
+            present = k, v = torch.cat(pairs[0], 2), torch.cat(pairs[1], 2)
+        else:
+            place = ints(past_sequence_length)[0]
+            present = _written(*pairs[0], place), _written(*pairs[1], place)
+            k, v = (_of_beams(cache, cache_indirection, place)[:, :, : place + q.shape[2]] for cache in present)
+    scores = match(q, k, scale)
     if unidirectional:
         scores = scores + _causal(scores)
     if key_padding_mask is not None:
         scores = scores + _mask_bias(key_padding_mask, scores, mask_filter_value)
     if attention_bias is not None:
-        scores = scores + attention_bias
-    return _attended(scores, v), k, v, scores
+        scores = scores + _for_beams(attention_bias, cache_indirection)
+    return _attended(scores, v), *present, scores
+
+
+def _written(cache: Tensor, new: Tensor, place: int) -> Tensor:
+    """Return a cache of full length with new entries from a place on."""
+    return torch.cat([cache[:, :, :place], new, cache[:, :, place + new.shape[2] :]], 2)
+
+
+def _of_beams(cache: Tensor, indirection: Tensor | None, place: int) -> Tensor:
+    """Return the cache each beam sees: of every step before this one, that of the beam it then came from."""
+    if indirection is None:
+        return cache
+    batch, beams, steps = indirection.shape
+    own = torch.arange(batch * beams, device=cache.device).unsqueeze(1)
+    places = torch.arange(steps, device=cache.device)
+    earlier = own // beams * beams + indirection.reshape(batch * beams, steps)
+    return cache[torch.where(places < place, earlier, own), :, places].transpose(1, 2)
+
+
+def _for_beams(bias: Tensor, indirection: Tensor | None) -> Tensor:
+    """Return a bias as ONNX Runtime reads it: where there are beams, it has a row for all of them together."""
+    if indirection is None or bias.shape[0] == 1:
+        return bias
+    batch, beams, _ = indirection.shape
+    return bias[:batch].repeat_interleave(beams, 0)
+
+
+@op("DecoderMaskedMultiHeadAttention", domain=DOMAIN)
+def decoder_masked_multi_head_attention(
+    query: Tensor,
+    key: Tensor | None = None,
+    value: Tensor | None = None,
+    mask_index: Tensor | None = None,
+    attention_bias: Tensor | None = None,
+    past_key: Tensor | None = None,
+    past_value: Tensor | None = None,
+    past_sequence_length: Host | None = None,
+    beam_width: Host | None = None,
+    cache_indirection: Tensor | None = None,
+    bias: Tensor | None = None,
+    *,
+    mask_filter_value: float | None = None,
+    num_heads: int,
+    output_qk: int | None = None,
+    past_present_share_buffer: int | None = None,
+    scale: float | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Attention of one new token to those before it, whose keys and values lie in a cache of full length."""
+    del beam_width  # the indirection's shape says it
+    across = key is not None and key.dim() == 4  # its keys and values come from another network
+    grows = past_key is not None and not past_present_share_buffer
+    if key is None or grows or output_qk or (across and attention_bias is not None):
+        raise ImportFault(
+            "packed queries, a cache that grows, shown scores and a bias on scores across are for other processors",
+            hint="export past_present_share_buffer=1 and output_qk=0",
+        )
+    answer, k, v, _ = multi_head_attention(
+        query, key, value, bias, mask_index, attention_bias, past_key, past_value,
+        None if across else past_sequence_length, cache_indirection,
+        mask_filter_value=mask_filter_value, num_heads=num_heads, scale=scale,
+    )  # fmt: skip
+    return answer, k, v, None
 
 
 def _separated(
@@ -207,10 +276,10 @@ def _separated(
         q, k, v = (part.transpose(1, 2) for part in query.unbind(3))
     elif key is not None and key.dim() == 5:
         k, v = (part.transpose(1, 2) for part in key.unbind(3))
-        q = _heads(query, heads)
+        q = split_heads(query, heads)
     elif key is not None and value is not None:
-        q = _heads(query, heads)
-        k, v = (part if part.dim() == 4 else _heads(part, heads) for part in (key, value))
+        q = split_heads(query, heads)
+        k, v = (part if part.dim() == 4 else split_heads(part, heads) for part in (key, value))
     else:
         raise ImportFault("keys and values are missing")
     if bias is None:
@@ -240,17 +309,54 @@ def rotary_embedding(
     heads = (
         input
         if input.dim() == 4
-        else _heads(input, num_heads or input.shape[2] // (rotary_embedding_dim or 2 * cos_cache.shape[1]))
+        else split_heads(input, num_heads or input.shape[2] // (rotary_embedding_dim or 2 * cos_cache.shape[1]))
     )
     places = position_ids
     if position_ids.dim() == 1:  # it says where the first one stands
         steps = torch.arange(heads.shape[2], device=input.device)
         places = (steps + position_ids).expand(heads.shape[0], -1)
-    turned = _turned(heads, cos_cache[places], sin_cache[places], bool(interleaved))
-    return turned if input.dim() == 4 else _joined(turned)
+    turned = turn(heads, cos_cache[places], sin_cache[places], bool(interleaved))
+    return turned if input.dim() == 4 else join_heads(turned)
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
+@op("MRotaryEmbedding", domain=DOMAIN)
+def multimodal_rotary_embedding(
+    input: Tensor,
+    position_ids: Tensor,
+    cos_cache: Tensor,
+    sin_cache: Tensor,
+    *,
+    interleaved: int | None = None,
+    is_packed_batching: int | None = None,
+    mrope_layout: int | None = None,
+    mrope_section: list[int],
+    num_heads: int | None = None,
+    rotary_embedding_dim: int | None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """Turn pairs of features by angles of which some grow with the time, some with the row, some with the column."""
+    del is_packed_batching, scale  # ONNX Runtime's kernels read neither
+    heads = input
+    if input.dim() == 3:
+        heads = split_heads(input, num_heads or input.shape[2] // (rotary_embedding_dim or 2 * cos_cache.shape[1]))
+    owners = torch.tensor(_sections(mrope_section, bool(mrope_layout)), device=input.device)
+    angles = torch.arange(len(owners), device=input.device)
+    places = position_ids[owners].permute(1, 2, 0)  # of each example, token and angle
+    turned = turn(heads, cos_cache[places, angles], sin_cache[places, angles], bool(interleaved))
+    return turned if input.dim() == 4 else join_heads(turned)
+
+
+def _sections(sizes: list[int], woven: bool) -> list[int]:
+    """Return which of time, row and column each angle grows with: one after the other, or woven into each other."""
+    if not woven:
+        return [axis for axis, size in enumerate(sizes) for _ in range(size)]
+    owners = [0] * sum(sizes)
+    for axis in (1, 2):
+        owners[axis : 3 * sizes[axis] : 3] = [axis] * len(owners[axis : 3 * sizes[axis] : 3])
+    return owners
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     """Turn the first features of [B, N, S, H] by the angles of [B, S, size / 2]; the others stay."""
     cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
     size = 2 * cos.shape[-1]
@@ -259,142 +365,3 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     first, second = a * cos - b * sin, b * cos + a * sin
     mixed = torch.stack([first, second], -1).flatten(-2) if interleaved else torch.cat([first, second], -1)
     return torch.cat([mixed, rest], -1)
-
-
-@op("GroupQueryAttention", domain=DOMAIN)
-def group_query_attention(
-    query: Tensor,
-    key: Tensor | None,
-    value: Tensor | None,
-    past_key: Tensor | None,
-    past_value: Tensor | None,
-    seqlens_k: Tensor,
-    total_sequence_length: Host,
-    cos_cache: Tensor | None = None,
-    sin_cache: Tensor | None = None,
-    position_ids: Tensor | None = None,
-    attention_bias: Tensor | None = None,
-    head_sink: Tensor | None = None,
-    k_scale: Tensor | None = None,
-    v_scale: Tensor | None = None,
-    q_norm_weight: Tensor | None = None,
-    k_norm_weight: Tensor | None = None,
-    query_seqlens: Tensor | None = None,
-    *,
-    causal: int = 1,
-    do_rotary: int | None = None,
-    k_norm_epsilon: float | None = None,
-    k_quant_type: str = "NONE",
-    kv_cache_bit_width: int | None = None,
-    kv_num_heads: int,
-    local_window_size: int = -1,
-    num_heads: int,
-    q_norm_epsilon: float | None = None,
-    qk_norm_epsilon: float = 1e-6,
-    qk_output: int = 0,
-    rotary_interleaved: int | None = None,
-    scale: float | None = None,
-    sliding_window_cache: int = 0,
-    smooth_softmax: int = -1,
-    softcap: float | None = None,
-    v_quant_type: str = "NONE",
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Attend with fewer heads for keys and values than for queries, over a cache that grows."""
-    if k_scale is not None or v_scale is not None or k_quant_type != "NONE" or v_quant_type != "NONE":
-        raise ImportFault("a quantised cache is not supported", hint="export it in floats")
-    if sliding_window_cache or query_seqlens is not None or kv_cache_bit_width not in {None, 0}:
-        raise ImportFault("a cache of this form is not supported", hint="export it whole")
-    q, k, v = _grouped(query, key, value, num_heads, kv_num_heads)
-    q, k = (
-        _normed(x, weight, qk_norm_epsilon if own is None else own)
-        for x, weight, own in ((q, q_norm_weight, q_norm_epsilon), (k, k_norm_weight, k_norm_epsilon))
-    )
-    total = int(total_sequence_length)
-    before = _lengths_before(seqlens_k, q.shape[2], total)
-    places = before.unsqueeze(1) + torch.arange(q.shape[2], device=q.device)
-    if do_rotary:
-        if cos_cache is None or sin_cache is None:
-            raise ImportFault("do_rotary needs cos_cache and sin_cache")
-        turns = _turns(places, position_ids, first=q.shape[2] == total)
-        q, k = (_turned(x, cos_cache[turns], sin_cache[turns], bool(rotary_interleaved)) for x in (q, k))
-    k, v = (_appended(past, new, places, total) for past, new in ((past_key, k), (past_value, v)))
-    groups = num_heads // kv_num_heads
-    scores = _scores(q, k.repeat_interleave(groups, 1), scale)
-    scores = softcap * torch.tanh(scores / softcap) if softcap else scores
-    if attention_bias is not None:
-        scores = scores + _to_width(attention_bias, scores.shape[-1])
-    seen = _seen(places, seqlens_k, scores.shape[-1], bool(causal), local_window_size)
-    scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
-    chances = _chances(scores, head_sink, smooth_softmax == 1)
-    shown = None if not qk_output else scores if qk_output == 1 else chances
-    return _joined(chances @ v.repeat_interleave(groups, 1)), k, v, shown
-
-
-def _turns(places: Tensor, position_ids: Tensor | None, first: bool) -> Tensor:
-    """Return by which place each query turns; of a whole sequence's, ONNX Runtime reads where its first one stands."""
-    if position_ids is None:
-        return places
-    return places + position_ids.reshape(-1)[0] if first else position_ids
-
-
-def _grouped(
-    query: Tensor, key: Tensor | None, value: Tensor | None, heads: int, kv_heads: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values as [B, N, S, H]; they may come packed side by side."""
-    if key is None or value is None:
-        size = query.shape[2] // (heads + 2 * kv_heads)
-        query, key, value = torch.split(query, [heads * size, kv_heads * size, kv_heads * size], 2)
-    return _heads(query, heads), _heads(key, kv_heads), _heads(value, kv_heads)
-
-
-def _normed(x: Tensor, weight: Tensor | None, epsilon: float) -> Tensor:
-    """Divide each head by the root of its mean square, where a weight is given."""
-    if weight is None:
-        return x
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon) * weight
-
-
-def _lengths_before(seqlens: Tensor, queries: int, total: int) -> Tensor:
-    """Return how many keys each example had before this call: none where the queries are the whole sequence."""
-    lengths = seqlens.reshape(-1).long() + 1
-    return torch.zeros_like(lengths) if queries == total else lengths - queries
-
-
-def _appended(past: Tensor | None, new: Tensor, places: Tensor, total: int) -> Tensor:
-    """Return the cache with new entries at their places; it grows where it is too short."""
-    batch, heads, _, size = new.shape
-    width = total if past is None else torch.sym_max(past.shape[2], total)
-    cache = new.new_zeros(batch, heads, width, size)
-    if past is not None:
-        cache = torch.cat([past, cache[:, :, past.shape[2] :]], 2)
-        kept = torch.arange(width, device=new.device) < places[:, :1]
-        cache = torch.where(kept[:, None, :, None], cache, 0.0)
-    index = places[:, None, :, None].expand(new.shape)
-    return cache.scatter(2, index, new)
-
-
-def _seen(places: Tensor, seqlens: Tensor, keys: int, causal: bool, window: int) -> Tensor:
-    """Say which keys each query sees: none behind it, and none too far before it."""
-    columns = torch.arange(keys, device=places.device)
-    rows = places.unsqueeze(-1)
-    seen = columns < (seqlens.reshape(-1, 1, 1) + 1).expand(rows.shape)
-    if causal:
-        seen = seen & (columns <= rows)
-    if window >= 0:
-        seen = seen & (columns > rows - window)
-    return seen.unsqueeze(1)
-
-
-def _to_width(bias: Tensor, keys: int) -> Tensor:
-    """Return a bias with a column for each key."""
-    return torch.nn.functional.pad(bias, (0, keys - bias.shape[-1]))
-
-
-def _chances(scores: Tensor, sink: Tensor | None, smooth: bool) -> Tensor:
-    """Softmax over the keys, and over a sink that takes what no key gets where there is one."""
-    if sink is None and not smooth:
-        return torch.softmax(scores, -1)
-    extra = (
-        torch.zeros_like(scores[..., :1]) if sink is None else sink.reshape(1, -1, 1, 1).expand(scores[..., :1].shape)
-    )
-    return torch.softmax(torch.cat([scores, extra.to(scores.dtype)], -1), -1)[..., :-1]

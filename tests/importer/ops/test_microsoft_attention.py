@@ -162,97 +162,62 @@ def test_rotary_embedding(interleaved, places):
               num_heads=N, constants=[1, 2, 3])  # fmt: skip
 
 
-G, W = 4, 16
+@pytest.mark.parametrize("layout", [0, 1])
+@pytest.mark.parametrize("interleaved", [0, 1])
+def test_multimodal_rotary_embedding(layout, interleaved):
+    for section in ([2, 1, 1], [0, 2, 2], [4, 0, 0]):
+        places = RANDOM.integers(0, 9, (3, B, S))
+        for x in (_x(B, S, D), _x(B, N, S, H)):
+            check("MRotaryEmbedding", [x, places, *_angles(9, H)], interleaved=interleaved, mrope_layout=layout,
+                  mrope_section=section, num_heads=N, constants=[2, 3], gradient=x.ndim == 3, trace=True)  # fmt: skip
+    check("MRotaryEmbedding", [_x(B, S, D), places, *_angles(9, 4)], mrope_layout=layout, mrope_section=[1, 1, 0],
+          rotary_embedding_dim=4, num_heads=N, constants=[2, 3])  # fmt: skip
 
 
-def _grouped(queries, past, lengths, total=None, rotary=False, packed=False, extra=(), **attributes):
-    """Check GroupQueryAttention: ``past`` is the cache's length, ``lengths`` how many keys each example has in all."""
-    q, k, v = _x(B, queries, G * W), _x(B, queries, N * W), _x(B, queries, N * W)
-    qkv = [np.concatenate([q, k, v], 2), None, None] if packed else [q, k, v]
-    cache = [None, None] if past is None else [_x(B, N, past, W), _x(B, N, past, W)]
-    total = max(lengths) if total is None else total
-    inputs = [*qkv, *cache, np.array(lengths, np.int32) - 1, np.array(total, np.int32)]
-    inputs += [*_angles(16, W)] if rotary else [None, None]
-    inputs += list(extra)
-    outputs = 3
-    constants = [i for i in (5, 6, 7, 8) if i < len(inputs) and inputs[i] is not None]
-    check("GroupQueryAttention", inputs, num_heads=G, kv_num_heads=N, do_rotary=int(rotary), n_outputs=outputs,
-          constants=constants, **attributes)  # fmt: skip
+def test_a_mask_of_lengths_and_ends():
+    lengths = np.array([4, 2, 0, 4, 8, 0, 4, 8], np.int32)
+    _multi_head(_x(B, S, D), _x(B, S, D), _x(B, S, D), None, lengths)
 
 
-@pytest.mark.parametrize("rotary", [False, True])
-@pytest.mark.parametrize("packed", [False, True])
-def test_grouped_prompt(rotary, packed):
-    _grouped(S, None, [S, S], rotary=rotary, packed=packed)
-    _grouped(S, 0, [S, S], rotary=rotary, packed=packed)
+def _full_cache():
+    """Return a query, a key and a value of one token, and a cache of six of which three are written."""
+    return [_x(B, 1, D), _x(B, 1, D), _x(B, 1, D)], [_x(B, N, 6, H), _x(B, N, 6, H), np.array([3], np.int32)]
 
 
-@pytest.mark.parametrize("rotary", [False, True])
-def test_grouped_next_token(rotary):
-    _grouped(1, 5, [6, 6], rotary=rotary)
-    _grouped(1, 5, [6, 4], rotary=rotary)
+@pytest.mark.parametrize("beams", [None, 1, 2])
+def test_multi_head_attention_with_a_cache_of_full_length(beams):
+    new, cache = _full_cache()
+    source = None if beams is None else RANDOM.integers(0, beams, (B // beams, beams, 6)).astype(np.int32)
+    _multi_head(*new, None, None, None, *cache, source, outputs=3, constants=[8])
 
 
-@pytest.mark.parametrize("places", [None, np.array([[1, 4, 7]])])
-def test_grouped_several_tokens(places):
-    """ONNX Runtime takes them for one example at a time."""
-    q, k, v, past = _x(1, 3, G * W), _x(1, 3, N * W), _x(1, 3, N * W), _x(1, N, 5, W)
-    inputs = [q, k, v, past, past, np.array([7], np.int32), np.array(8, np.int32), *_angles(16, W), places]
-    check("GroupQueryAttention", inputs, num_heads=G, kv_num_heads=N, do_rotary=1, n_outputs=3, constants=[5, 6, 7, 8])
+decoder = partial(check, "DecoderMaskedMultiHeadAttention", num_heads=N)
 
 
-@pytest.mark.parametrize("option", [{"local_window_size": 2}, {"softcap": 1.5}, {"scale": 0.2}, {"smooth_softmax": 1},
-                                    {"rotary_interleaved": 1, "rotary": True}])  # fmt: skip
-def test_grouped_options(option):
-    _grouped(S, None, [S, S], **option)
-    _grouped(1, 5, [6, 6], **option)
+@pytest.mark.parametrize("beams", [None, 1, 2])
+@pytest.mark.parametrize("options", [(), ("mask",), ("bias",), ("mask", "attention bias")])
+def test_decoder_with_a_cache_of_full_length(beams, options):
+    new, cache = _full_cache()
+    source = None if beams is None else RANDOM.integers(0, beams, (B // beams, beams, 6)).astype(np.int32)
+    mask = np.array([[1, 1, 0, 1], [1, 0, 1, 1]], np.int32) if "mask" in options else None
+    shown = _x(B, N, 1, 4) if "attention bias" in options else None
+    width = None if beams is None else np.array([beams], np.int32)
+    inputs = [*new, mask, shown, *cache, width, source, _x(3 * D) if "bias" in options else None]
+    decoder(inputs, n_outputs=3, past_present_share_buffer=1, scale=0.3)
 
 
-def test_grouped_places_and_bias():
-    _grouped(S, None, [S, S], rotary=True, extra=[np.array([[1, 2, 3, 4], [0, 1, 2, 3]])])
-    _grouped(1, 5, [6, 4], rotary=True, extra=[np.array([[7], [2]])])
-    _grouped(S, None, [S, S], extra=[None, _x(1, G, S, S)])
-    _grouped(S, None, [S, S], extra=[None, None, _x(G)])
+def test_decoder_across():
+    q, k, v = _x(B, 1, D), _x(B, N, 5, H), _x(B, N, 5, H)
+    decoder([q, k, v], gradient=True)
+    decoder([q, k, v, np.array([[1, 1, 0, 1, 1], [1, 0, 1, 1, 0]], np.int32)], mask_filter_value=-50.0)
+    decoder([q, k, v, *[None] * 7, _x(3 * D)])
+    decoder([q, _x(B, 1, D), _x(B, 1, D)])
 
 
-def test_grouped_norms():
-    """ONNX Runtime's CPU does not normalise, so it is handed what is normalised already."""
-    weights = [_x(W), _x(W)]
-    inputs = [_x(B, S, G * W), _x(B, S, N * W), _x(B, S, N * W)]
-    rest = [None, None, np.full(B, S - 1, np.int32), np.array(S, np.int32)]
-    normal = [_normal(inputs[0], G, weights[0]), _normal(inputs[1], N, weights[1]), inputs[2]]
-    options = {"num_heads": G, "kv_num_heads": N, "n_outputs": 3}
-    model = node_model("GroupQueryAttention", [*normal, *rest], **MS, **options)
-    expected = run_onnxruntime(model, [*normal, *rest[2:]])
-    inputs = [*inputs, *rest, *[None] * 7, *weights]
-    check("GroupQueryAttention", inputs, **options, qk_norm_epsilon=1e-5, constants=[5, 6], expected=expected)
-
-
-def _normal(x, heads, weight):
-    apart = x.reshape(B, S, heads, W)
-    return (apart / np.sqrt((apart**2).mean(-1, keepdims=True) + 1e-5) * weight).reshape(x.shape)
-
-
-def test_grouped_prompts_of_different_lengths():
-    _grouped(S, None, [S, 2])
-    _grouped(S, None, [S, 2], rotary=True)
-
-
-def test_grouped_both_ways():
-    _grouped(S, None, [S, S], causal=0)
-
-
-def test_a_quantised_cache_is_refused():
-    inputs = [
-        _x(B, 1, G * W),
-        _x(B, 1, N * W),
-        _x(B, 1, N * W),
-        None,
-        None,
-        np.zeros(B, np.int32),
-        np.array(1, np.int32),
-    ]
-    model = node_model("GroupQueryAttention", inputs, opset=1, domain="com.microsoft", num_heads=G, kv_num_heads=N,
-                       n_outputs=3, k_quant_type="PER_TENSOR")  # fmt: skip
-    with pytest.raises(ImportFault, match="quantised cache"):
-        build(normalise(model))(*(_tensor(a) for a in inputs if a is not None))
+@pytest.mark.parametrize("inputs", [[None, None], [_x(B, 1, D)] * 2])
+def test_decoders_for_other_processors_are_refused(inputs):
+    cache = [None, None, _x(B, N, 3, H), _x(B, N, 3, H)]
+    fed = [_x(B, 1, D), *inputs, *cache]
+    model = node_model("DecoderMaskedMultiHeadAttention", fed, **MS, n_outputs=3, num_heads=N)
+    with pytest.raises(ImportFault, match="other processors"):
+        build(normalise(model))(*(_tensor(a) for a in fed if a is not None))
