@@ -77,12 +77,13 @@ def group_query_attention(
         _Form(kind, scale, kv_cache_bit_width, new.dtype)
         for kind, scale, new in ((k_quant_type, k_scale, k), (v_quant_type, v_scale, v))
     ]
-    before = [
-        past if past is None else form.read(past) for form, past in zip(forms, (past_key, past_value), strict=True)
+    caches = [
+        None if past is None else form.read(past) for form, past in zip(forms, (past_key, past_value), strict=True)
     ]
     k, v = (form.rounded(new) for form, new in zip(forms, (k, v), strict=True))
     if sliding_window_cache:
-        if before[0] is None or before[1] is None or qk_output:
+        before = [cache for cache in caches if cache is not None]
+        if len(before) < 2 or qk_output:
             raise ImportFault(
                 "a cache of the last tokens is missing, or its scores are shown",
                 hint="give past_key and past_value, and export qk_output=0",
@@ -93,7 +94,7 @@ def group_query_attention(
         kept = _resident(ends, before[0].shape[2], local_window_size)
         present = [_at(cache, where, kept) for cache in (k, v)]
     else:
-        k, v = present = [_appended(past, new, places, total) for past, new in zip(before, (k, v), strict=True)]
+        k, v = present = [_appended(past, new, places, total) for past, new in zip(caches, (k, v), strict=True)]
         where = torch.arange(k.shape[2], device=k.device)
         where = where.masked_fill(where >= ends, -1)
     groups = num_heads // kv_num_heads

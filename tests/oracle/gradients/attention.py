@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from onnxsal.importer.operator import Operator
-from tests.oracle.gradients import Case, Draw, chance, flag, maybe, numbers, one_of, options, slopes, whole
+from tests.oracle.gradients import Case, Draw, chance, flag, generator, maybe, numbers, one_of, options, slopes, whole
 
 MICROSOFT = "com.microsoft"
 some = st.floats(0.3, 1.5)
@@ -109,10 +109,10 @@ def multi_head(draw: Draw, op: Operator) -> Case:
 
 @slopes("GroupQueryAttention", domain=MICROSOFT, modes={
     "causal": (0, 1), "do_rotary": (0, 1), "rotary_interleaved": (0, 1), "smooth_softmax": (-1, 1),
-    "qk_output": (0, 1, 2),
+    "qk_output": (0, 1, 2), "sliding_window_cache": (0, 1),
 }, unused={
-    "k_quant_type": "a quantised cache is refused", "v_quant_type": "a quantised cache is refused",
-    "kv_cache_bit_width": "a quantised cache is refused", "sliding_window_cache": "is refused",
+    "k_quant_type": "a quantised cache rounds", "v_quant_type": "a quantised cache rounds",
+    "kv_cache_bit_width": "a quantised cache rounds",
 })  # fmt: skip
 def group_query(draw: Draw, op: Operator) -> Case:
     steps, heads, kv_heads, size = 3, 2, 1, 4
@@ -125,6 +125,10 @@ def group_query(draw: Draw, op: Operator) -> Case:
     if chosen.get("qk_output") == 1:  # shows what is masked as the lowest number, which no sum bears
         chosen["causal"], chosen["local_window_size"] = 0, -1
     before = draw(one_of((0, 2)))
+    if before and not chosen.get("qk_output") and chance(draw):
+        chosen |= {"sliding_window_cache": 1, "local_window_size": 2, "causal": 1}
+    else:
+        chosen["sliding_window_cache"] = 0
     past = [numbers(draw, [BATCH, kv_heads, before, size]) for _ in range(2)] if before else [None, None]
     total = steps + before
     caches = [numbers(draw, [8, size // 2]) for _ in range(2)] if chosen.get("do_rotary") else [None, None]
@@ -138,7 +142,57 @@ def group_query(draw: Draw, op: Operator) -> Case:
     inputs.append(maybe(draw, lambda: numbers(draw, [heads])))
     if chance(draw):
         inputs += [None, None, numbers(draw, [size]), numbers(draw, [size])]
+        if before and chosen.get("qk_output") != 1 and chance(draw):  # the second example's chunk is padded
+            inputs[5] = np.array([total - 1, total - 2], np.int32)
+            inputs.append(np.array([steps, steps - 1], np.int32))
     return Case(inputs, chosen, 4 if chosen.get("qk_output") else 3)
+
+
+@slopes("SparseAttention", domain=MICROSOFT, modes={"do_rotary": (0, 1), "rotary_interleaved": (0, 1)})
+def sparse(draw: Draw, op: Operator) -> Case:
+    steps, heads, kv_heads, size, block, total = 3, 2, 1, 4, 2, 5
+    chosen: dict[str, Any] = {"num_heads": heads, "kv_num_heads": kv_heads, "sparse_block_size": block}
+    chosen |= options(draw, op, do_rotary=flag, rotary_interleaved=flag, scale=some)
+    new = [numbers(draw, [BATCH, steps, n * size]) for n in (heads, kv_heads, kv_heads)]
+    past = [numbers(draw, [BATCH, kv_heads, 6, size]) for _ in range(2)]
+    rows, columns = np.array([[0, 1, 2, 4]], np.int32), np.array([[0, 1, 0, 2]], np.int32)
+    lengths = np.array([total, total - 1], np.int32)
+    caches = [numbers(draw, [8, size // 2]) for _ in range(2)] if chosen.get("do_rotary") else []
+    return Case([*new, *past, rows, columns, np.array(total, np.int32), lengths, *caches], chosen, 3)
+
+
+@slopes("DecoderMaskedMultiHeadAttention", domain=MICROSOFT, modes={"past_present_share_buffer": (0, 1)}, unused={
+    "mask_filter_value": "stands for minus infinity", "output_qk": "no processor kernel shows it",
+})  # fmt: skip
+def decoder_masked(draw: Draw, op: Operator) -> Case:
+    heads, width, rows = 2, 4, 5
+    chosen: dict[str, Any] = {"num_heads": heads} | options(draw, op, past_present_share_buffer=flag, scale=some)
+    new = [numbers(draw, [BATCH, 1, width]) for _ in range(3)]
+    bias = maybe(draw, lambda: numbers(draw, [3 * width]))
+    if not chosen.get("past_present_share_buffer"):
+        across = [numbers(draw, [BATCH, heads, 3, width // heads]) for _ in range(2)]
+        mask = maybe(draw, lambda: np.array([[1, 1, 0], [1, 0, 1]], np.int32))
+        return Case([new[0], *across, mask, *[None] * 6, bias], chosen)
+    past = [numbers(draw, [BATCH, heads, rows, width // heads]) for _ in range(2)]
+    beams = maybe(draw, lambda: np.array([[[0, 1, 0, 0, 0], [1, 1, 0, 0, 0]]], np.int32))
+    return Case([*new, None, maybe(draw, lambda: numbers(draw, [1, heads, 1, 4])), *past, np.array([3], np.int32), None,
+                 beams, bias], chosen, 3)  # fmt: skip
+
+
+@slopes("MRotaryEmbedding", domain=MICROSOFT, modes={"interleaved": (0, 1), "mrope_layout": (0, 1)}, unused={
+    "is_packed_batching": "no kernel reads it", "scale": "no kernel reads it",
+})  # fmt: skip
+def rotary_multimodal(draw: Draw, op: Operator) -> Case:
+    steps, heads, size = 3, 2, 8
+    part = draw(one_of((0, 6)))
+    chosen = options(draw, op, interleaved=flag, mrope_layout=flag)
+    chosen |= {"num_heads": heads, "mrope_section": [1, 1, 1] if part else [2, 1, 1]}
+    chosen |= {"rotary_embedding_dim": part} if part else {}
+    ids = generator(draw).integers(0, 5, (3, BATCH, steps))
+    cache = [5, (part or size) // 2]
+    flat = part or chance(draw)
+    x = numbers(draw, [BATCH, steps, heads * size] if flat else [BATCH, heads, steps, size])
+    return Case([x, ids, numbers(draw, cache), numbers(draw, cache)], chosen)
 
 
 GRAPH = "a graph, which test_flex_attention.py gives"

@@ -139,7 +139,7 @@ def stft(draw: Draw, op: Operator) -> Case:
 @slopes("LinearAttention", domain=MICROSOFT, modes={"update_rule": ("linear", "gated", "delta", "gated_delta")},
         unused={"chunk_size": "about speed", "state_window": "is refused"})  # fmt: skip
 def linear_attention(draw: Draw, op: Operator) -> Case:
-    batch, steps, heads, width, out = 2, 3, draw(one_of((1, 2))), 2, 3
+    batch, steps, heads, width, out = 2, 3, draw(one_of((1, 2, 4) if op.domain else (1, 2))), 2, 3
     rule = draw(one_of(("linear", "gated", "delta", "gated_delta")))
     query, key = numbers(draw, [batch, steps, 2 * width]), numbers(draw, [batch, steps, heads * width])
     inputs: list[Any] = [query, key, numbers(draw, [batch, steps, heads * out])]
@@ -169,15 +169,70 @@ def gated_add(draw: Draw, op: Operator) -> Case:
     return Case([*inputs, numbers(draw, [2, 1])] if computed else inputs)
 
 
-@slopes("CausalConvWithState", modes={"activation": ("none", "silu")})
+KERNEL = {"activation": ("none", "silu")}
+ELSEWHERE = "for other processors"
+
+
+@slopes("CausalConvWithState", modes=KERNEL)
+@slopes("CausalConvWithState", domain=MICROSOFT, modes=KERNEL | {"channels_last": (0, 1), "dilation": (1, 2)}, unused={
+    "input_channel_offset": ELSEWHERE, "input_channels": ELSEWHERE, "ndim": ELSEWHERE,
+    "state_channels_last": ELSEWHERE, "state_length": ELSEWHERE, "state_update_capacity": ELSEWHERE,
+    "state_window": ELSEWHERE,
+})  # fmt: skip
 def causal_conv(draw: Draw, op: Operator) -> Case:
     channels, width, steps = 2, draw(st.integers(2, 3)), 4
-    inputs = [numbers(draw, [2, channels, steps]), numbers(draw, [channels, 1, width])]
-    inputs += [
-        maybe(draw, lambda: numbers(draw, [channels])),
-        maybe(draw, lambda: numbers(draw, [2, channels, width - 1])),
-    ]
-    return Case(inputs, options(draw, op, activation=one_of(("none", "silu"))), 2)
+    chosen = options(draw, op, activation=one_of(("none", "silu")), channels_last=flag, dilation=one_of((1, 2)))
+    before = (width - 1) * chosen.get("dilation", 1)
+    x, past = numbers(draw, [2, channels, steps]), maybe(draw, lambda: numbers(draw, [2, channels, before]))
+    if chosen.get("channels_last"):
+        x, past = (None if v is None else v.transpose(0, 2, 1).copy() for v in (x, past))
+    return Case(
+        [x, numbers(draw, [channels, 1, width]), maybe(draw, lambda: numbers(draw, [channels])), past], chosen, 2
+    )
+
+
+@slopes("VarlenCausalConvWithState", domain=MICROSOFT, modes=KERNEL | {"dilation": (1, 2)}, unused={
+    "delta_offset": ELSEWHERE, "group_size": ELSEWHERE,
+})  # fmt: skip
+def packed_causal_conv(draw: Draw, op: Operator) -> Case:
+    channels, width = 2, draw(st.integers(2, 3))
+    chosen = options(draw, op, activation=one_of(("none", "silu")), dilation=one_of((1, 2)))
+    past = numbers(draw, [2, channels, (width - 1) * chosen.get("dilation", 1)])
+    inputs = [numbers(draw, [5, channels]), numbers(draw, [channels, 1, width]), np.array([0, 2, 5], np.int32),
+              maybe(draw, lambda: numbers(draw, [channels])), past]  # fmt: skip
+    if chance(draw):
+        chosen["state_update_capacity"] = 2
+        inputs.append(np.array([1, 2], np.int32))
+    return Case(inputs, chosen, len(inputs) - 3)
+
+
+GATE = ("none", "softplus", "qwen", "sigmoid", "kda")
+
+
+@slopes("GatedDeltaNet", domain=MICROSOFT, modes={
+    "update_rule": ("linear", "gated", "delta", "gated_delta"), "gate_activation": GATE, "qk_l2_norm": (0, 1),
+    "beta_activation": ("none", "sigmoid"),
+}, unused={"chunk_size": "about speed"})  # fmt: skip
+def delta_network(draw: Draw, op: Operator) -> Case:
+    tokens, key_heads, heads, width, out = 4, 1, 2, 2, 3
+    rule = draw(one_of(("linear", "gated", "delta", "gated_delta")))
+    chosen: dict[str, Any] = {"update_rule": rule} | options(
+        draw, op, scale=some, qk_l2_norm=flag, beta_activation=one_of(("none", "sigmoid")),
+        gate_activation=one_of(GATE), gate_lower_bound=st.floats(-3, -1),
+    )  # fmt: skip
+    q, k = (numbers(draw, [tokens, key_heads, width]) for _ in range(2))
+    decay = [tokens, heads] + ([width] if chance(draw) else [])
+    gates = chosen.get("gate_activation", "none") != "none"
+    inputs: list[Any] = [
+        q, k, numbers(draw, [tokens, heads, out]), maybe(draw, lambda: np.array([0, 1, 4], np.int32)),
+        numbers(draw, decay, -1, -0.1) if "gated" in rule else None,
+        numbers(draw, [tokens, heads], 0.1, 0.9) if "delta" in rule else None, numbers(draw, [2, heads, out, width]),
+        numbers(draw, [heads], -1, 1) if gates else None, numbers(draw, [heads]) if gates else None,
+    ]  # fmt: skip
+    if chance(draw):
+        inputs.append(np.array([1, 1], np.int32))
+        return Case(inputs, chosen | {"state_update_capacity": 1}, 3)
+    return Case(inputs, chosen, 2)
 
 
 @slopes("MoE", domain=MICROSOFT, modes={
