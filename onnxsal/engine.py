@@ -6,28 +6,41 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnxsal.device import choose_device
+from onnxsal.device import choose_device, choose_provider, has_tensors
 from onnxsal.entries import Engine, Method, Need
 from onnxsal.errors import ImportFault, UsageError
 from onnxsal.model import Model
 from onnxsal.plugins import registry
 
-IMPORTED, ORIGINAL = "torch", "onnxruntime"
-"""What ``auto`` takes: for methods that need gradients or inner values, and for those that only need the score."""
+IMPORTED, ORIGINAL, COMPILED = "torch", "onnxruntime", "compiled"
+"""What ``auto`` takes: for methods that need gradients or inner values, and for those that only need the score; on an
+execution provider of ONNX Runtime the last stands in for the first."""
 
 
 @dataclass(frozen=True)
 class Running:
     """An engine over a model.
 
-    ``original`` says that it runs the file itself, so that there is no import to be proved; ``options`` how it was
-    opened.
+    ``device`` is where tensors lie, ``place`` where the engine computes, which is the same but for execution providers
+    of ONNX Runtime; ``original`` says that it runs the file itself, so that there is no import to be proved;
+    ``options`` how it was opened.
     """
 
     engine: Any
     device: str
+    place: str
     original: bool
     options: Mapping[str, Any]
+
+
+def check_device(engine: str, device: str) -> None:
+    """Refuse a device that an engine does not find here, before anything is run.
+
+    Raises:
+        UsageError: no such engine or device.
+    """
+    provides = not has_tensors(device) if engine == "auto" else registry().get("engines", engine).providers
+    (choose_provider if provides else choose_device)(device)
 
 
 def open_engine(
@@ -41,17 +54,19 @@ def open_engine(
         need: What the method, or what is asked of it, needs.
         name: An engine's name, or ``auto``: methods that only call the score run the original file, unless there is an
             accelerator and the model can be imported; the others run the imported graph.
-        device: A torch device, or ``auto``.
+        device: A torch device, an execution provider of ONNX Runtime, or ``auto``.
         readings: How else than deployed the model is to be read (options of the engine): only an import can be.
 
     Raises:
         UsageError: no such engine or device, or the engine does not give what is needed.
         ImportFault: an operator is not supported, and the method needs the imported graph.
     """
-    chosen = choose_device(device)
+    if name == "auto" and not has_tensors(device):
+        name = ORIGINAL if need == "score" and not readings else COMPILED
     if name != "auto":
         entry = _fitting(name, need, method)
-        return _opened(model, entry, chosen if entry.gradient or device != "auto" else "cpu", readings)
+        return _opened(model, entry, (choose_provider if entry.providers else choose_device)(device), readings)
+    chosen = choose_device(device)
     if need == "score" and chosen == "cpu" and not readings:
         return _opened(model, registry().get("engines", ORIGINAL), chosen)
     try:
@@ -84,7 +99,7 @@ def _opened(model: Model, entry: Engine, device: str, readings: Mapping[str, str
     key = entry.name, device, *options.values()
     if key not in model.engines:
         model.engines[key] = entry.open(model, device, **options)
-    return Running(model.engines[key], device, not entry.gradient, options)
+    return Running(model.engines[key], "cpu" if entry.providers else device, device, not entry.gradient, options)
 
 
 def _ways_out(hint: str | None) -> str:

@@ -319,12 +319,17 @@ class Format(Entry):
 class Device(Entry):
     """A kind of device: ``count()`` says how many there are now, ``describe(index)`` which.
 
-    ``auto`` takes the present device of the highest ``preference``.
+    ``auto`` takes the present device of the highest ``preference``. ``provider`` is the execution provider by which
+    ONNX Runtime computes there, and ``option`` the provider's option that what follows a colon sets (``cuda:1``);
+    ``tensors`` says whether torch computes there too.
     """
 
     count: Callable[[], int]
     describe: Callable[[int], str]
     preference: int = 0
+    provider: str = ""
+    option: str = ""
+    tensors: bool = True
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -336,10 +341,13 @@ class Engine(Entry):
     """What stands behind a score: ``open(model, device) -> engine`` with ``run`` and perhaps ``gradients``.
 
     ``gradient`` says that it gives gradients and sees inner values; one that does not runs the original file.
+    ``providers`` says that it computes in ONNX Runtime: its devices are execution providers, and what it is handed
+    lies on the CPU.
     """
 
     open: Callable[..., Any]
     gradient: bool = True
+    providers: bool = False
 
     def serves(self, need: Need) -> bool:
         """Say whether the engine gives what a method needs."""

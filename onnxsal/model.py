@@ -171,20 +171,19 @@ class Model:
         return self._modules[key]
 
     def session(
-        self, *, optimised: bool = True, providers: list[str] | None = None, inner: Sequence[str] = ()
+        self, *, optimised: bool = True, providers: Sequence[Any] | None = None, inner: Sequence[str] = ()
     ) -> onnxruntime.InferenceSession:
         """Return an ONNX Runtime session over the original file.
 
         Args:
             optimised: False gives the run that the file means, node by node.
-            providers: ONNX Runtime execution providers; the CPU by default.
+            providers: ONNX Runtime execution providers, as it takes them; the CPU by default.
             inner: Values of the main graph that can be asked for beside the outputs.
 
         Raises:
             ModelError: ONNX Runtime cannot load the file, or the file has no such values.
+            UsageError: a provider cannot be set up on this machine.
         """
-        import onnxruntime
-
         options = session_options(optimised)
         source = self._showing(inner) if inner else self.source
         if isinstance(source, bytes) and self.folder is not None and self.external_files:
@@ -193,15 +192,16 @@ class Model:
         try:
             for library in self.libraries:
                 options.register_custom_ops_library(library)
-            return onnxruntime.InferenceSession(
-                source if isinstance(source, bytes) else str(source), options, providers=providers or [CPU]
-            )
+            session = session_on(source if isinstance(source, bytes) else str(source), options, providers or [CPU])
+        except UsageError:
+            raise
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise ModelError(
                 f"ONNX Runtime cannot load it: {' '.join(str(error).split())[:300]}",
                 where=self.name,
                 hint="check the file with onnx.checker; private operators need their library (--ort-library PATH)",
             ) from error
+        return session
 
     def _showing(self, inner: Sequence[str]) -> bytes:
         """Return the file with some inner values as further outputs."""
@@ -219,6 +219,25 @@ class Model:
     def __repr__(self) -> str:
         ports = ", ".join(map(str, self.inputs)) + " -> " + ", ".join(map(str, self.outputs))
         return f"<Model {self.name}: {ports}>"
+
+
+def session_on(source: str | bytes, options: Any, providers: Sequence[Any]) -> Any:
+    """Return a session that computes by some execution providers, and not by others if those cannot be set up.
+
+    Raises:
+        UsageError: the first provider cannot be set up on this machine.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(source, options, providers=list(providers), enable_fallback=0)
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if first not in session.get_providers():
+        raise UsageError(
+            f"ONNX Runtime cannot set up {first} here",
+            where="--device",
+            hint="check its driver and libraries, or say -d cpu",
+        )
+    return session
 
 
 def session_options(optimised: bool) -> Any:

@@ -273,6 +273,35 @@ def _verify_once(
     return parity
 
 
+def require_place(
+    model: Model, arrays: Mapping[str, np.ndarray], session: Any, place: str, tolerance: float | None
+) -> None:
+    """Refuse to go on where ONNX Runtime answers something else by an execution provider than on the CPU.
+
+    Args:
+        model: The model.
+        arrays: What it is fed.
+        session: Runs the file there.
+        place: The device's name.
+        tolerance: As for `verify`.
+
+    Raises:
+        ParityError: an output differs.
+    """
+    accepted = default_tolerance(model) if tolerance is None else tolerance
+    names = [port.name for port in model.outputs]
+    expected = model.session(optimised=False).run(names, arrays)
+    for name, value, answer in zip(names, expected, session.run(names, arrays), strict=True):
+        found = _compare(name, answer, value, value, accepted)
+        if not found.ok:
+            raise ParityError(
+                f"on {place}, output {name!r} differs from what ONNX Runtime computes on the CPU by "
+                f"{found.max_rel:.3g} of its scale (accepted: {accepted:g})",
+                where=model.name,
+                hint=f"-d cpu; {ACCEPTING}",
+            )
+
+
 def remedy(model: Model, quantized: Quantized, precision: Precision) -> str:
     """Return another reading of the model that may be nearer to what is deployed, or nothing."""
     if model.is_quantised and quantized == "float":

@@ -18,9 +18,8 @@ from onnxsal import entries
 from onnxsal.baseline import speaks_of_inputs
 from onnxsal.batching import batched_inputs, counts_examples, first_rows, in_parts
 from onnxsal.completeness import Completeness, explosion
-from onnxsal.device import choose_device
 from onnxsal.diagnosis import find_break
-from onnxsal.engine import Running, open_engine, without_gradients
+from onnxsal.engine import Running, check_device, open_engine, without_gradients
 from onnxsal.errors import PluginError, UsageError
 from onnxsal.importer.precision import raised_tensor
 from onnxsal.importer.section import nodes_between, value_in, value_named
@@ -31,7 +30,7 @@ from onnxsal.joining import Calls, calls_of
 from onnxsal.labels import features_of, labels_of
 from onnxsal.model import Model, load
 from onnxsal.options import Choice, Outside, choose
-from onnxsal.parity import Parity, remedy, verify_once
+from onnxsal.parity import Parity, remedy, require_place, verify_once
 from onnxsal.plugins import Provider, blamed, registry, rules_of
 from onnxsal.score import BoundScore, Known, Recorded
 from onnxsal.subject import Subject, subject_of
@@ -223,7 +222,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     request = _with_own_neuron(_with_own_layer(request))
     choice = choose(request.method, request.options)
     method = choice.neediest
-    choose_device(request.device)
+    check_device(request.engine, request.device)
     need = _need(method, request)
     subject = subject_of(model, choice.method, need, request)
     explained = subject.inputs
@@ -231,6 +230,7 @@ def _plan(model: Model, feeds: Mapping[str, Any], request: Request) -> Plan:
     arrays = check_feeds(calls.ports, feeds, allow_nan=request.allow_nan)
     running = open_engine(model, method, need, request.engine, request.device, readings_of(request))
     tensors = {name: _placed(array, running.device, request.precision) for name, array in arrays.items()}
+    _require_place(model, calls.of(arrays)[0], running, request)
     parity = None if running.original else _verified(model, calls.of(arrays)[0], running.device, request)
     subject = (
         subject.entered(model, running.engine, tensors, request.keep_tokens, calls) if subject.entrances else subject
@@ -414,6 +414,16 @@ def _placed(array: np.ndarray, device: str, precision: Precision) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
+def _require_place(model: Model, feeds: Mapping[str, Any], running: Running, request: Request) -> None:
+    """Refuse an execution provider that answers something else than the CPU; looked at once a model."""
+    asked = "place", running.place, request.tolerance
+    if not request.verify or running.place == running.device or asked in model.proofs:
+        return
+    session = getattr(running.engine, "original", running.engine).session
+    require_place(model, {n: np.asarray(v) for n, v in feeds.items()}, session, running.place, request.tolerance)
+    model.proofs[asked] = True
+
+
 def _verified(model: Model, feeds: Mapping[str, Any], device: str, request: Request) -> Parity | None:
     """Return how far what is explained is from what is deployed; a reading without rounding rests on one with it."""
     if not request.verify:
@@ -592,7 +602,7 @@ def _provenance(model: Model, plan: Plan, result: Attribution, seconds: float) -
         opset=model.opset,
         producer=model.producer,
         engine=plan.running.engine.name,
-        device=plan.running.device,
+        device=plan.running.place,
         dtype={name: value.dtype.name for name, value in result.values.items()},
         seed=plan.request.seed,
         versions=_versions(plan.provider),

@@ -24,10 +24,11 @@ from onnxsal.compiler.agreement import TRIES, Agreement
 from onnxsal.compiler.compile import proto_of
 from onnxsal.compiler.examples import TRACED_ROWS, open_rows, with_rows
 from onnxsal.compiler.trace import trace
+from onnxsal.device import CPU, providers_of
 from onnxsal.engines.torch import TorchEngine
-from onnxsal.errors import CompileFault, ParityError
+from onnxsal.errors import CompileFault, ParityError, UsageError
 from onnxsal.importer.values import as_tensor, to_host
-from onnxsal.model import Model, session_options
+from onnxsal.model import Model, session_on, session_options
 from onnxsal.parity import TOLERANCES, default_tolerance, distance
 from onnxsal.types import Feeds, Port
 
@@ -56,7 +57,9 @@ class CompiledGradient:
     fixed: tuple[str, ...]
 
 
-def compiled_gradient(model: Model, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds) -> CompiledGradient:
+def compiled_gradient(
+    model: Model, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds, device: str = CPU
+) -> CompiledGradient:
     """Return the gradient's file from the cache, or make it and prove it.
 
     Args:
@@ -64,19 +67,20 @@ def compiled_gradient(model: Model, explained: Sequence[str], wanted: Sequence[s
         explained: The inputs it is taken by.
         wanted: The outputs it is taken of.
         feeds: Examples of all inputs.
+        device: Where ONNX Runtime is to compute it, and it is proved.
 
     Raises:
         CompileFault: the gradient cannot be written as ONNX.
         ParityError: it is not what the torch engine says.
     """
-    key = _key(model, explained, wanted)
+    key = _key(model, explained, wanted, device)
     for exact in (key, (*key, _shapes(feeds))):
         kept = _kept(exact)
         if kept is not None and (not kept.fixed or exact is not key):
             return kept
     traced, others = _with_other_rows(model, feeds)
     proto, fixed = _compile(model, explained, wanted, traced)
-    _prove(model, proto, explained, wanted, feeds if fixed else others)
+    _prove(model, proto, explained, wanted, feeds if fixed else others, device)
     return _keep((*key, _shapes(feeds)) if fixed else key, proto, fixed)
 
 
@@ -99,13 +103,13 @@ def _with_other_rows(model: Model, feeds: Feeds) -> tuple[Feeds, Feeds]:
     return varied[0], varied[1]
 
 
-def _key(model: Model, explained: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+def _key(model: Model, explained: Sequence[str], wanted: Sequence[str], device: str) -> tuple[str, ...]:
     import onnxruntime
 
     import onnxsal
 
     versions = onnxsal.__version__, torch.__version__, onnxruntime.__version__
-    return (model.sha256, ",".join(explained), ",".join(wanted), *versions)
+    return (model.sha256, ",".join(explained), ",".join(wanted), device, *versions)
 
 
 def _shapes(feeds: Feeds) -> str:
@@ -184,9 +188,11 @@ def _sent(found: Feeds, back: Feeds) -> Tensor:
     return torch.stack([(found[name] * back[name]).sum().to(torch.float32) for name in back]).sum().reshape(1)
 
 
-def _prove(model: Model, proto: onnx.ModelProto, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds) -> None:
+def _prove(
+    model: Model, proto: onnx.ModelProto, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds, device: str
+) -> None:
     """Compare with the torch engine and the original, for random numbers that come back."""
-    engine, session = TorchEngine(model, "cpu"), open_session(proto.SerializeToString())
+    engine, session = TorchEngine(model, "cpu"), open_session(proto.SerializeToString(), device)
     agreements = {n: Agreement(max(TOLERANCE, TOLERANCES.get(_name(feeds[n].dtype), 0.0))) for n in explained}
     arrays = {name: to_host(value) for name, value in feeds.items()}
     for draw in range(TRIES):
@@ -198,7 +204,7 @@ def _prove(model: Model, proto: onnx.ModelProto, explained: Sequence[str], wante
         back = {n: torch.randn(answers[n].shape, generator=generator).to(answers[n].dtype) for n in wanted}
         got = run_session(session, tensors, back)
         for name in wanted:
-            _require_near(name, got[name], answers[name], default_tolerance(model))
+            _require_near(name, got[name], answers[name], default_tolerance(model), device)
         for name, value in _expected(engine, tensors, explained, wanted, back).items():
             stacked = len({v.shape[:1] for v in (value, *answers.values())}) == 1
             agreements[name].compare(to_host(got[f"{name}_gradient"]), to_host(value), stacked=stacked)
@@ -206,7 +212,7 @@ def _prove(model: Model, proto: onnx.ModelProto, explained: Sequence[str], wante
             return
     for name, agreement in agreements.items():
         if not agreement.holds:
-            raise _differs(f"{name}_gradient", max(agreement.examples))
+            raise _differs(f"{name}_gradient", max(agreement.examples), device)
 
 
 def _expected(
@@ -219,26 +225,26 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _require_near(name: str, got: Tensor, expected: Tensor, accepted: float) -> None:
+def _require_near(name: str, got: Tensor, expected: Tensor, accepted: float, device: str) -> None:
     gap, scale = distance(to_host(got), to_host(expected))
     if not gap <= accepted * (scale or 1.0):
-        raise _differs(name, gap / (scale or 1.0))
+        raise _differs(name, gap / (scale or 1.0), device)
 
 
-def _differs(name: str, gap: float) -> ParityError:
+def _differs(name: str, gap: float, device: str) -> ParityError:
     return ParityError(
-        f"{name!r} of the compiled gradient differs by {gap:.3g} of its scale",
+        f"{name!r} of the compiled gradient, computed on {device}, differs from torch's by {gap:.3g} of its scale",
         where="compiled gradient",
         hint="use -e torch",
     )
 
 
-def open_session(source: bytes | str) -> Any:
+def open_session(source: bytes | str, device: str = CPU) -> Any:
     """Return an ONNX Runtime session over a compiled gradient."""
-    import onnxruntime
-
     try:
-        return onnxruntime.InferenceSession(source, session_options(True), providers=["CPUExecutionProvider"])
+        return session_on(source, session_options(True), providers_of(device))
+    except UsageError:
+        raise
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
         raise CompileFault(
             f"ONNX Runtime does not take the compiled gradient: {' '.join(str(error).split())[:300]}",

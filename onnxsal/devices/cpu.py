@@ -22,4 +22,4 @@ def describe(_index: int) -> str:
 
 @hookimpl
 def onnxsal_devices() -> Iterable[Device]:
-    yield Device("cpu", count, describe, preference=0)
+    yield Device("cpu", count, describe, preference=0, provider="CPUExecutionProvider")

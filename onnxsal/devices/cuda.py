@@ -24,4 +24,4 @@ def describe(index: int) -> str:
 
 @hookimpl
 def onnxsal_devices() -> Iterable[Device]:
-    yield Device("cuda", count, describe, preference=30)
+    yield Device("cuda", count, describe, preference=30, provider="CUDAExecutionProvider", option="device_id")

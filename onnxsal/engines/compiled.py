@@ -1,4 +1,4 @@
-"""The original file and its compiled gradient in ONNX Runtime: gradients at its speed, on a processor."""
+"""The original file and its compiled gradient in ONNX Runtime, by any execution provider: gradients at its speed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from onnxsal.engines.onnxruntime import OnnxRuntimeEngine
 from onnxsal.engines.torch import Record, TorchEngine
 from onnxsal.entries import Engine
-from onnxsal.errors import UsageError
 from onnxsal.hookspecs import hookimpl
 from onnxsal.types import Feeds
 
@@ -28,13 +27,7 @@ class CompiledEngine(TorchEngine):
     name = "compiled"
 
     def __init__(self, model: Model, device: str) -> None:
-        if device != "cpu":
-            raise UsageError(
-                f"the compiled engine runs on the cpu, not on {device}",
-                where="--device",
-                hint="use -e torch, or -d cpu",
-            )
-        super().__init__(model, device)
+        super().__init__(model, "cpu")
         self.model = model
         self.original = OnnxRuntimeEngine(model, device)
         self._gradients: dict[Any, Any] = {}
@@ -107,9 +100,9 @@ class CompiledEngine(TorchEngine):
         if key not in self._gradients:
             outputs = self.original.run(values, names)
             shapes = {name: (outputs[name].shape, outputs[name].dtype) for name in names}
-            kept = compiled_gradient(self.model, explained, names, values)
+            kept = compiled_gradient(self.model, explained, names, values, self.original.place)
             if kept.path not in self._gradients:
-                self._gradients[kept.path] = open_session(str(kept.path))
+                self._gradients[kept.path] = open_session(str(kept.path), self.original.place)
             self._gradients[key] = self._gradients[kept.path], shapes
         return self._gradients[key]
 
@@ -144,10 +137,10 @@ def _sent_back(score: Callable[[Feeds], Tensor], outputs: Feeds) -> Feeds:
 
 
 def open_compiled(model: Model, device: str) -> CompiledEngine:
-    """The original file and its compiled gradient in ONNX Runtime, on a processor."""
+    """The original file and its compiled gradient in ONNX Runtime."""
     return CompiledEngine(model, device)
 
 
 @hookimpl
 def onnxsal_engines() -> Iterable[Engine]:
-    yield Engine("compiled", open_compiled, gradient=True)
+    yield Engine("compiled", open_compiled, gradient=True, providers=True)

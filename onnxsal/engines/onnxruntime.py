@@ -20,22 +20,17 @@ LIVING = 256
 
 
 class OnnxRuntimeEngine:
-    """Runs the file as it was deployed."""
+    """Runs the file as it was deployed, by any of ONNX Runtime's execution providers; tensors lie on the CPU."""
 
     name = "onnxruntime"
 
     def __init__(self, model: Model, device: str) -> None:
-        if device != "cpu":
-            raise UsageError(
-                f"the onnxruntime engine runs on the cpu, not on {device}",
-                where="--device",
-                hint="use -e torch, or -d cpu",
-            )
-        self.device = device
+        self.device = "cpu"
+        self.place = device
         self.inputs = [port.name for port in model.inputs]
         self.outputs = [port.name for port in model.outputs]
         self.model = model
-        self.session = model.session()
+        self.session = self._opened()
         self._inner: dict[tuple[str, ...], Any] = {}
         self.breadth = _breadth(model.graph)
 
@@ -44,7 +39,7 @@ class OnnxRuntimeEngine:
         from onnxsal.rebatching import rebatched
 
         opened = rebatched(self.model, values)
-        return None if opened is None else OnnxRuntimeEngine(opened, self.device)
+        return None if opened is None else OnnxRuntimeEngine(opened, self.place)
 
     def run(self, values: Feeds, wanted: Sequence[str] | None = None) -> Feeds:
         """Return values by name: the outputs, or those that are wanted, inner ones too."""
@@ -67,8 +62,13 @@ class OnnxRuntimeEngine:
         if not inner:
             return self.session
         if inner not in self._inner:
-            self._inner[inner] = self.model.session(inner=inner)
+            self._inner[inner] = self._opened(inner)
         return self._inner[inner]
+
+    def _opened(self, inner: Sequence[str] = ()) -> Any:
+        from onnxsal.device import providers_of
+
+        return self.model.session(providers=providers_of(self.place), inner=inner)
 
     def rows_at_once(self, feeds: Feeds) -> int:
         """Return how many rows of these feeds to give a call: many where the model is tiny, else as many as fit."""
@@ -104,4 +104,4 @@ def open_onnxruntime(model: Model, device: str) -> OnnxRuntimeEngine:
 
 @hookimpl
 def onnxsal_engines() -> Iterable[Engine]:
-    yield Engine("onnxruntime", open_onnxruntime, gradient=False)
+    yield Engine("onnxruntime", open_onnxruntime, gradient=False, providers=True)

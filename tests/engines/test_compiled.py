@@ -11,7 +11,6 @@ import pytest
 
 import onnxsal
 from onnxsal import cache
-from onnxsal.engines.compiled import CompiledEngine
 from onnxsal.errors import UsageError
 from tests import models_for_tests as tiny
 
@@ -101,6 +100,6 @@ def test_two_processes_at_once():
     assert len(entries()) == 1
 
 
-def test_only_on_a_processor():
-    with pytest.raises(UsageError, match="runs on the cpu"):
-        CompiledEngine(onnxsal.load(DIGITS), "cuda:0")
+def test_only_where_onnx_runtime_computes():
+    with pytest.raises(UsageError, match="has no CUDAExecutionProvider"):
+        onnxsal.explain(DIGITS, digits(1), engine="compiled", device="cuda:0")
