@@ -95,6 +95,13 @@ class Call(Protocol):
     def with_constants(self, change: Callable[[int, Tensor], Tensor]) -> Call:
         """Return the call with other constants: ``change(place, constant)``."""
 
+    def real(self) -> Any:
+        """Return the call on real numbers that one of a quantised operator stands for.
+
+        It has ``operands`` beside: what each of its inputs is made of; ``step`` and ``bounds``, where the result is
+        rounded: what one step is worth, and the smallest and largest real number it can stand for.
+        """
+
 
 class Layer(Protocol):
     """Inner values of the graph: what they are for some feeds, and how the score moves with them."""

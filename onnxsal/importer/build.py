@@ -154,7 +154,7 @@ class _Builder:
     def _call(self, node: Node, operator: Operator) -> fx.Node:
         _check_count(node, operator)
         tensors = self._gives_tensors(node, operator)
-        moves = accepts(node)
+        moves = accepts(node) or self._sums(node)
         arguments = tuple(
             self._argument(
                 name,
@@ -188,9 +188,15 @@ class _Builder:
             return self.source.constants[name].dtype.name
         return self.declared[name].dtype if name in self.declared else self.carried.get(name)
 
+    def _sums(self, node: Node) -> bool:
+        """Say whether a node adds to carried 32-bit sums, which have room: a quantised layer's bias."""
+        handed = {self.carried[name] for name in node.inputs if name in self.carried}
+        return node.op_type in {"Add", "Sub"} and not node.domain and handed == {"int32"}
+
     def _carry_on(self, node: Node, stored: str | None) -> None:
         """Remember which of a node's outputs are carried: those it quantises, and those it moves on."""
-        moved = {self.carried[name] for name in node.inputs if name in self.carried} if moves_on(node) else set()
+        handed = {self.carried[name] for name in node.inputs if name in self.carried}
+        moved = handed if moves_on(node) or self._sums(node) else set()
         for name in node.outputs if node.op_type == "Split" else node.outputs[:1]:
             if stored or len(moved) == 1:
                 self.carried[name] = stored or next(iter(moved))

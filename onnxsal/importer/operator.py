@@ -14,7 +14,8 @@ one called ``stored`` the element type in which the file stores the first output
 where only the run can tell). The default of ``stored`` is the type where no input ``y_zero_point`` says another; an
 empty default says that without that input the output is not quantised.
 
-`on_host` gives an operator a second body for host values, `layer` a native module for constant weights.
+`on_host` gives an operator a second body for host values, `layer` a native module for constant weights; `real` says
+which operator on real numbers a quantised one stands for.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Operator:
         self.host: Callable[..., Any] | None = None
         self.layer: LayerFactory | None = None
         self.layer_gives_all = False
+        self.real: Callable[..., Any] | None = None
         # what torch.fx asks of a call target, so that generated code and printed graphs name the function
         self.__name__ = function.__name__
         self.__qualname__ = function.__qualname__
@@ -176,6 +178,18 @@ def layer(function: Callable[..., Any], *, gives_all: bool = False) -> Callable[
             operator.layer = factory
             operator.layer_gives_all = gives_all
         return factory
+
+    return declare
+
+
+def real(*functions: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Say what quantised operators mean on real numbers: a function of the same arguments that returns a `Real`."""
+
+    def declare(meaning: Function) -> Function:
+        for function in functions:
+            for operator in operators_of(function):
+                operator.real = meaning
+        return meaning
 
     return declare
 

@@ -5,6 +5,8 @@ exactly the numbers the file would store in an integer (or an 8-bit float). Oper
 on; any other consumer, and a graph output, gets it in the file's type (`store`). Rounding passes gradients straight
 through inside the representable range, and none outside it.
 
+Quantised operators stand for others on real numbers (`Real`); backward rules take them for those.
+
 A graph can also be read as if it were not quantised (`Unrounded`): nothing is rounded then, but what lies outside the
 representable range still saturates, for quantisers leave the clipping of a ReLU to it.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -187,6 +190,56 @@ class _RoundFloat(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         (scaled,) = ctx.saved_tensors
         return gradient * (scaled.abs() <= ctx.high), None, None, None
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One of the real numbers that a quantised operator computes with.
+
+    Args:
+        place: Which of the node's inputs it is.
+        numbers: What the input holds, less its zero point.
+        scale: What one step of them is worth, shaped to go with them; None where they are real as they are.
+        scale_place: Which of the node's inputs the scale is.
+    """
+
+    place: int
+    numbers: Tensor
+    scale: Tensor | None = None
+    scale_place: int | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """The real numbers."""
+        return self.numbers if self.scale is None else (self.numbers * self.scale).to(self.scale.dtype)
+
+
+@dataclass(frozen=True)
+class Real:
+    """What a quantised operator means on real numbers.
+
+    Args:
+        op_type: The operator of the standard domain that it stands for.
+        function: Computes that from the operands.
+        operands: What it computes with.
+        step: What one step of the result is worth; None where the result is real.
+        bounds: The smallest and the largest real number that such a result can stand for.
+        opset: The version of the standard domain that gives the operator its meaning.
+    """
+
+    op_type: str
+    function: Callable[..., Any]
+    operands: tuple[Operand, ...]
+    step: Tensor | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
+    opset: int = 13
+
+
+def bounds_of(step: Tensor, zero_point: Tensor | None, stored: str) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest real number that numbers of a type stand for."""
+    shift = torch.zeros_like(step) if zero_point is None else zero_point.to(step)
+    low, high = limits(stored)
+    return (low - shift) * step, (high - shift) * step
 
 
 def spread(value: Tensor, like: Tensor, axis: int, block_size: int = 0) -> Tensor:

@@ -20,6 +20,8 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from onnxsal.importer.graph import Node
+from onnxsal.importer.operator import Operator, operators_of
+from onnxsal.importer.quantised import Operand, Real, Unrounded
 
 LAYER_WEIGHTS = ("weight", "bias", "running_mean", "running_var")
 """What torch's layers call the constants of Conv, Gemm and the like, in the order of the ONNX node's inputs."""
@@ -41,6 +43,7 @@ class Call:
         weights: The constants of a native layer by their place among the node's inputs.
         sources: For each input, the call that made it, where that has a rule too.
         memo: What the rule of a later call left here for this one's.
+        meaning: What a quantised operator means on real numbers, from the same tensors.
     """
 
     node: Node
@@ -55,6 +58,7 @@ class Call:
     sources: tuple[Call | None, ...] = ()
     memo: dict[str, Any] = field(default_factory=dict)
     layer: nn.Module | None = None
+    meaning: Callable[..., Real] | None = None
     way: tuple[list[Tensor], Any] | None = field(default=None, init=False, repr=False)
     """The inputs and the output between which the ordinary way back is still open, for one use."""
 
@@ -96,6 +100,48 @@ class Call:
         return replace(
             self, inputs=inputs, weights=weights, function=functools.partial(functional_call, self.layer, named)
         )
+
+    def real(self) -> RealCall:
+        """Return the call on real numbers that a call of a quantised operator stands for, and the reference's."""
+        assert self.meaning is not None, f"{self.node} is not quantised"
+        found = self.meaning(*self.inputs)
+        fixed = dict(zip(self.places, self.constant, strict=True))
+        call = RealCall(
+            replace(self.node, op_type=found.op_type, domain="", opset=found.opset),
+            found.function,
+            tuple(operand.value for operand in found.operands),
+            constant=tuple(fixed[operand.place] for operand in found.operands),
+            places=tuple(range(len(found.operands))),
+            sources=(None,) * len(found.operands),
+            reference=None if self.reference is None else self.reference.real(),
+            operands=found.operands,
+            step=found.step,
+            bounds=found.bounds,
+        )
+        call.run()
+        return call
+
+
+@dataclass
+class RealCall(Call):
+    """The call of an operator on real numbers that a quantised one stands for.
+
+    Args:
+        operands: Where the inputs come from.
+        step: What one step of the quantised result is worth; None where that is real.
+        bounds: The smallest and the largest real number that such a result can stand for.
+    """
+
+    operands: tuple[Operand, ...] = ()
+    step: Tensor | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
+
+
+def _meaning(target: Any) -> Callable[..., Real] | None:
+    """Return what a quantised operator means on real numbers; None of others."""
+    function = target.function if isinstance(target, Unrounded) else target
+    operators = [function] if isinstance(function, Operator) else operators_of(function)
+    return operators[0].real if operators else None
 
 
 def _detached(value: Any) -> Any:
@@ -211,15 +257,16 @@ class RuledRun(fx.Interpreter):
         target = self.fetch_attr(str(n.target)) if n.op == "call_module" else n.target
         places = tuple(i for i, value in enumerate(args) if isinstance(value, Tensor))
 
-        def function(*tensors: Tensor) -> Any:
+        def given(function: Any, *tensors: Tensor) -> Any:
             full = list(args)
             for place, tensor in zip(places, tensors, strict=True):
                 full[place] = tensor
-            return target(*full, **kwargs)  # type: ignore[operator]
+            return function(*full, **kwargs)
 
+        meaning = _meaning(target)
         return Call(
             source,
-            function,
+            functools.partial(given, target),
             tuple(args[i] for i in places),
             names=tuple(source.inputs[i] for i in places if i < len(source.inputs)),
             constant=tuple(n.args[i] not in self.varying for i in places),
@@ -227,6 +274,7 @@ class RuledRun(fx.Interpreter):
             weights=_weights(target, n.meta.get("onnx_weights", ())),
             sources=tuple(self.made.get(n.args[i]) for i in places),  # type: ignore[arg-type]
             layer=target if isinstance(target, nn.Module) else None,
+            meaning=None if meaning is None else functools.partial(given, meaning),
         )
 
 

@@ -4,11 +4,13 @@ Every rule is exact: the multipliers times the inputs' differences sum to what c
 
 - one number in, one out (activations, roots, powers): *rescale*, the ratio of the two differences
 - products of two values that both move (Mul, MatMul, attention): the gradient half way, the mean of both orders
-- quotients and normalisations: the divisor as it is at the input, what is left of its change at the reference
+- quotients (products with a reciprocal, too) and normalisations: the divisor as it is at the input, what is left of its
+  change at the reference
 - Softmax: its gradient, with logarithmic means in place of the probabilities (exact: p - q is their logarithmic mean
   times the difference of their logarithms)
 - maxima: a gain goes to the input's maximum, a loss to the reference's
 - what is smooth and has no closed form (LSTM, fused attention): the gradient along the straight way, by quadrature
+- quantised operators: the rule of the operator on real numbers that they stand for, and of the rounding (`_quantised`)
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxsal.errors import UsageError
-from onnxsal.methods._rules import Missing, Rule, Way
+from onnxsal.methods._quantised import Lifted, dynamic
+from onnxsal.methods._rules import Missing, Rule, Way, difference, first, summed_to
 from onnxsal.types import Call, Feeds, Score
 
 if TYPE_CHECKING:
@@ -49,11 +52,34 @@ def _by_whole_difference(way: Way, steps: int) -> Callable[[Any], Rule | None]:
         rule = way.rules.get(node.operator)
         if rule is product and len(way.varies(node)) == 1:
             return None  # linear
+        if rule == Lifted(None) and node.op_type == "DequantizeLinear" and len(way.varies(node)) == 1:
+            return None  # linear, and nothing is rounded
+        if rule is product and node.op_type == "Mul" and (divisor := _divisor(way, node)) is not None:
+            return partial(divided, divisor=divisor)
         if rule is path:
             return partial(path, steps=steps)
+        if rule == Lifted(path):
+            return Lifted(partial(path, steps=steps))
         return None if rule is quotient and way.varies(node) == [0] else rule
 
     return choose
+
+
+def _divisor(way: Way, node: Any) -> int | None:
+    """Return which factor of a product is one over something that moves, where it is one of the two."""
+    found = [i for i, name in enumerate(node.inputs) if _is_reciprocal(way, name)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_reciprocal(way: Way, name: str) -> bool:
+    maker = way.makers.get(name)
+    while maker is not None and not maker.domain and len(moving := way.varies(maker)) == 1:
+        if maker.op_type == "Reciprocal" or (maker.op_type == "Div" and moving == [1]):
+            return True
+        if maker.op_type not in {"Cast", "Expand", "Identity", "Mul", "Reshape", "Squeeze", "Unsqueeze"}:
+            return False
+        maker = way.makers.get(maker.inputs[moving[0]])
+    return False
 
 
 def _by_parts(way: Way, steps: int) -> Callable[[Any], Rule | None]:
@@ -103,6 +129,17 @@ def rescale(call: Call, gradient: Tensor) -> Sequence[Tensor | None]:
 def product(call: Call, gradient: Any) -> Sequence[Tensor]:
     """What is linear in each input: the gradient half way, which is the mean of moving the one or the other first."""
     return call.vjp(gradient, midpoint(call))
+
+
+def divided(call: Call, gradient: Tensor, *, divisor: int) -> Sequence[Tensor]:
+    """A product with a reciprocal is a quotient: what is divided moves over the input's divisor.
+
+    Where the reference is zero, as before many a normalisation, the reciprocal is huge there and means nothing.
+    """
+    if call.reference is None:
+        return call.vjp(gradient)
+    now, then = call.inputs, call.reference.inputs
+    return [summed_to(gradient * (then if i == divisor else now)[1 - i], x.shape) for i, x in enumerate(now)]
 
 
 def squares(call: Call, gradient: Tensor) -> Sequence[Tensor]:
@@ -177,7 +214,7 @@ def _normalisation(
     """What divides rows by their deviation, as the quotient it is; the scale is known to be constant."""
     if call.reference is None or any(call.node.outputs[1:]) or _moving(call) != 0:
         return path(call, gradient)
-    gradient = _first(gradient)
+    gradient = first(gradient)
     x = call.inputs[0]
     # what comes back to the normalised rows, before the scale: the function is linear in the scale and the shift
     back = _unscaled(call, gradient)
@@ -247,25 +284,36 @@ def euclid(call: Call, gradient: Tensor) -> Sequence[Tensor | None]:
     return _at(call, 0, now.where(x != 0, 0) + then.where(x0 != 0, 0))
 
 
-def largest(call: Call, gradient: Any) -> Sequence[Tensor]:
+def largest(call: Call, gradient: Any) -> Sequence[Tensor | None]:
     """A maximum: what it gained goes to where it is now, what it lost to where it was."""
     return _extremum(call, gradient, 1)
 
 
-def smallest(call: Call, gradient: Any) -> Sequence[Tensor]:
+def smallest(call: Call, gradient: Any) -> Sequence[Tensor | None]:
     """A minimum: what it lost goes to where it is now, what it gained to where it was."""
     return _extremum(call, gradient, -1)
 
 
-def _extremum(call: Call, gradient: Any, sign: int) -> Sequence[Tensor]:
-    slope = _first(gradient)
+def _extremum(call: Call, gradient: Any, sign: int) -> Sequence[Tensor | None]:
+    slope = first(gradient)
     if call.reference is None:
         return call.vjp(gradient)
-    gain = sign * (_first(call.output) - _first(call.reference.output))
+    gain = sign * (first(call.output) - first(call.reference.output))
     now = call.vjp(sign * slope * gain.clamp_min(0))
     then = call.vjp(sign * slope * gain.clamp_max(0), call.reference.inputs)
     pairs = zip(now, then, call.vjp(slope), call.inputs, call.reference.inputs, strict=True)
-    return tuple(_ratio(n + t, difference(x, x0), here) for n, t, here, x, x0 in pairs)
+    return [_ratio(n + t, difference(x, x0), here) if x.is_floating_point() else None for n, t, here, x, x0 in pairs]
+
+
+def scattered(call: Call, gradient: Tensor) -> Sequence[Tensor | None]:
+    """Scatter: moves numbers, unless it reduces those that meet."""
+    reduction = call.node.attributes.get("reduction", "none")
+    return {"max": largest, "min": smallest, "mul": path}.get(reduction, plain)(call, gradient)
+
+
+def plain(call: Call, gradient: Any) -> Sequence[Tensor]:
+    """What is linear in all that moves together: the gradient."""
+    return call.vjp(gradient)
 
 
 def choice(call: Call, gradient: Tensor) -> Sequence[Tensor | None]:
@@ -366,19 +414,9 @@ def _signed(call: Call, sign: int) -> Call:
 # --- what the rules share ---------------------------------------------------------------------------------------------
 
 
-def difference(x: Tensor, x0: Tensor) -> Tensor:
-    """Return x - x0; nothing where both are the same infinity."""
-    return (x - x0).where(x != x0, 0)
-
-
 def midpoint(call: Call) -> Sequence[Tensor]:
     """Return the inputs half way from the reference."""
     return call.inputs if call.reference is None else _between(call, 0.5)
-
-
-def summed_to(value: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the value summed over the axes along which a tensor of the shape was broadcast."""
-    return value.sum_to_size(tuple(shape))
 
 
 def _between(call: Call, part: float) -> Sequence[Tensor]:
@@ -410,11 +448,6 @@ def _moving(call: Call) -> int | None:
 
 def _at(call: Call, place: int, multiplier: Tensor) -> Sequence[Tensor | None]:
     return [multiplier if i == place else None for i in range(len(call.inputs))]
-
-
-def _first(value: Any) -> Any:
-    """Return a node's first output, or what comes back to it."""
-    return value[0] if isinstance(value, tuple) else value
 
 
 def _axis(call: Call, default: int) -> int:
@@ -458,10 +491,10 @@ OPERATORS: Sequence[tuple[Rule | None, str]] = (
         None,  # linear in what moves, or without a slope
         """Add Affine AffineGrid And ArgMax ArgMin AveragePool BatchNormalization BitCast BitShift BitwiseAnd BitwiseNot
         BitwiseOr BitwiseXor Cast CastLike CenterCropPad Col2Im Compress Concat ConcatFromSequence ConstantOfShape Crop
-        CumSum DFT DepthToSpace DequantizeLinear Dropout Equal Expand EyeLike Flatten Gather GatherElements GatherND
+        CumSum DFT DepthToSpace Dropout Equal Expand EyeLike Flatten Gather GatherElements GatherND
         GlobalAveragePool Greater GreaterOrEqual GridSample Identity ImageScaler IsInf IsNaN Less LessOrEqual MaxUnpool
         Mean Neg NonMaxSuppression NonZero Not OneHot Optional OptionalGetElement OptionalHasElement Or Pad Range
-        ReduceMean ReduceSum Reshape Resize ReverseSequence RoiAlign STFT Scatter ScatterElements ScatterND SequenceAt
+        ReduceMean ReduceSum Reshape Resize ReverseSequence RoiAlign STFT Scatter SequenceAt
         SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size Slice SpaceToDepth Split
         SplitToSequence Squeeze Sub Sum TensorScatter Tile Transpose Trilu Unsqueeze Upsample Xor
         ai.onnx.ml.ArrayFeatureExtractor ai.onnx.ml.FeatureVectorizer ai.onnx.ml.LinearRegressor ai.onnx.ml.Scaler
@@ -494,7 +527,24 @@ OPERATORS: Sequence[tuple[Rule | None, str]] = (
     (euclid, "ReduceL2"),
     (largest, "GlobalMaxPool Max MaxPool MaxRoiPool ReduceMax com.microsoft.NhwcMaxPool"),
     (smallest, "Min ReduceMin"),
+    (scattered, "ScatterElements ScatterND"),
     (choice, "Where"),
+    (dynamic, "DynamicQuantizeLinear"),
+    (
+        Lifted(None),  # linear but for the rounding
+        """DequantizeLinear QuantizeLinear com.microsoft.DequantizeLinear com.microsoft.QLinearAdd
+        com.microsoft.QLinearAveragePool com.microsoft.QLinearConcat com.microsoft.QLinearGlobalAveragePool
+        com.microsoft.QuantizeLinear""",
+    ),
+    (
+        Lifted(product),
+        """ConvInteger MatMulInteger QLinearConv QLinearMatMul com.microsoft.DynamicQuantizeMatMul
+        com.microsoft.MatMulIntegerToFloat com.microsoft.QGemm com.microsoft.QLinearConv com.microsoft.QLinearMul""",
+    ),
+    (Lifted(rescale), "com.microsoft.QLinearLeakyRelu com.microsoft.QLinearSigmoid"),
+    (Lifted(softmax), "com.microsoft.QLinearSoftmax"),
+    (Lifted(choice), "com.microsoft.QLinearWhere"),
+    (Lifted(path), "com.microsoft.DynamicQuantizeLSTM com.microsoft.QAttention"),
     (
         path,
         """Attention CausalConvWithState CumProd Det GRU GlobalLpPool LRN LSTM LinearAttention LpPool

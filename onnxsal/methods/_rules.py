@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from onnxsal.errors import UsageError
 from onnxsal.types import Score
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Missing = Literal["error", "gradient"]
 Rule = Callable[..., Any]
@@ -89,6 +92,21 @@ class Way:
 def by_operator(rules: Sequence[tuple[Rule | None, str]]) -> dict[str, Rule | None]:
     """Return a table by operator of rules, each beside the names of its operators."""
     return {name: rule for rule, names in rules for name in names.split()}
+
+
+def first(value: Any) -> Any:
+    """Return a node's first output, or what comes back to it."""
+    return value[0] if isinstance(value, tuple) else value
+
+
+def difference(x: Tensor, x0: Tensor) -> Tensor:
+    """Return x - x0; nothing where both are the same infinity."""
+    return (x - x0).where(x != x0, 0)
+
+
+def summed_to(value: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the value summed over the axes along which a tensor of the shape was broadcast."""
+    return value.sum_to_size(tuple(shape))
 
 
 def _walk(nodes: Iterable[Any]) -> Iterator[Any]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from onnxsal.errors import ImportFault
-from onnxsal.importer.operator import Carried, Host, op
-from onnxsal.importer.ops.microsoft_quantised import matmul_integer_to_float
+from onnxsal.importer.operator import Carried, Host, op, real
+from onnxsal.importer.ops.microsoft_quantised import matmul_integer_to_float, matmul_integer_to_float_real
+from onnxsal.importer.quantised import Operand, Real
 from onnxsal.importer.values import ints
 
 DOMAIN = "com.microsoft"
@@ -166,6 +169,35 @@ def qattention(
         heads=num_heads, sizes=None, scale=scale, filtered=mask_filter_value, causal=unidirectional,
         keep=n_outputs > 1,
     )  # fmt: skip
+
+
+@real(qattention)
+def qattention_real(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    input_scale: Tensor,
+    weight_scale: Tensor,
+    mask_index: Tensor | None = None,
+    input_zero_point: Tensor | None = None,
+    weight_zero_point: Tensor | None = None,
+    past: Tensor | None = None,
+    **attributes: Any,
+) -> Real:
+    """Attention."""
+    product = matmul_integer_to_float_real(
+        input, weight, input_scale, weight_scale, input_zero_point, weight_zero_point, bias
+    )
+    left, right, shift = product.operands
+    given = {place: value for place, value in ((5, mask_index), (8, past)) if value is not None}
+
+    def run(x: Tensor, w: Tensor, b: Tensor, *values: Tensor) -> tuple[Tensor, Tensor | None]:
+        others = dict(zip(given, values, strict=True))
+        return attention(x, w, b, others.get(5), others.get(8), **attributes)
+
+    rest = (Operand(place, value) for place, value in given.items())
+    operands = replace(left, scale_place=3), replace(right, scale_place=4), replace(shift, place=2), *rest
+    return Real("Attention", run, operands)
 
 
 @op("MultiHeadAttention", domain=DOMAIN)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from onnxsal.errors import ImportFault
-from onnxsal.importer.operator import Carried, layer, op
-from onnxsal.importer.ops.matmul import linear_layer
+from onnxsal.importer.operator import Carried, layer, op, real
+from onnxsal.importer.ops.matmul import gemm, linear_layer
 from onnxsal.importer.ops.pooling import average_pool, max_pool_dilated
 from onnxsal.importer.ops.quantization import (
     dequantize_linear_13,
+    dequantize_linear_real,
     dynamic_quantize_linear,
     qlinear_conv,
+    qlinear_conv_real,
     quantize_linear_13,
+    quantize_linear_real,
 )
-from onnxsal.importer.quantised import exact, load, quantise, store
+from onnxsal.importer.quantised import Operand, Real, bounds_of, exact, load, quantise, store
 
 DOMAIN = "com.microsoft"
 
@@ -149,12 +155,13 @@ def qlinear_softmax(
     stored: str | None = "uint8",
 ) -> Tensor:
     """Softmax of 8-bit numbers: along one axis, or below opset 13 over all axes from that one on."""
-    real = _real(x, x_scale, x_zero_point)
+    return _rounded(_softmax(_real(x, x_scale, x_zero_point), axis, opset) / y_scale, y_zero_point, stored)
+
+
+def _softmax(x: Tensor, axis: int, opset: int) -> Tensor:
     if opset >= 13:
-        chances = torch.softmax(real, axis)
-    else:
-        chances = torch.softmax(real.flatten(axis % real.dim()), -1).reshape(real.shape)
-    return _rounded(chances / y_scale, y_zero_point, stored)
+        return torch.softmax(x, axis)
+    return torch.softmax(x.flatten(axis % x.dim()), -1).reshape(x.shape)
 
 
 @op("QLinearWhere", domain=DOMAIN)
@@ -205,12 +212,16 @@ def qlinear_global_average_pool(
     stored: str | None = "uint8",
 ) -> Tensor:
     """Average each whole feature map of 8-bit numbers."""
-    axes = list(range(1, x.dim() - 1)) if channels_last else list(range(2, x.dim()))
+    axes = _spatial(x, channels_last)
     count = 1
     for axis in axes:
         count = count * x.shape[axis]
     total = _shifted(x, x_zero_point).sum(axes, keepdim=True)
     return _rounded(total * (x_scale / (y_scale * count)), y_zero_point, stored)
+
+
+def _spatial(x: Tensor, channels_last: int) -> list[int]:
+    return list(range(1, x.dim() - 1)) if channels_last else list(range(2, x.dim()))
 
 
 @op("QLinearAveragePool", domain=DOMAIN)
@@ -233,14 +244,12 @@ def qlinear_average_pool(
     """Average each window of 8-bit numbers."""
     _unsigned_by_default(x, x_zero_point, y_zero_point)
 
-    def pool(real: Tensor) -> Tensor:
-        return average_pool(
-            real, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
-            count_include_pad=count_include_pad, pads=pads, strides=strides,
-        )  # fmt: skip
-
-    real = _channels_first(pool, _real(x, x_scale, x_zero_point), channels_last)
-    return _rounded(real / y_scale, y_zero_point, stored)
+    pool = partial(
+        average_pool, kernel_shape=kernel_shape, auto_pad=auto_pad, ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad, pads=pads, strides=strides,
+    )  # fmt: skip
+    mean = _channels_first(pool, _real(x, x_scale, x_zero_point), channels_last)
+    return _rounded(mean / y_scale, y_zero_point, stored)
 
 
 @op("NhwcMaxPool", domain=DOMAIN)
@@ -358,6 +367,192 @@ def qgemm(
         total = total + c
     real = total.to(a_scale.dtype) * (alpha * a_scale * b_scale)
     return real if y_scale is None else _rounded(real / y_scale, y_zero_point, stored)
+
+
+# what they mean on real numbers
+
+real(quantize_linear)(quantize_linear_real)
+real(dequantize_linear)(dequantize_linear_real)
+
+
+def _operand(place: int, x: Tensor, scale: Tensor, zero_point: Tensor | None) -> Operand:
+    """Return the numbers of an input that its scale and its zero point stand behind."""
+    return Operand(place, _shifted(x, zero_point), scale, place + 1)
+
+
+def _of_steps(
+    op_type: str,
+    function: Callable[..., Tensor],
+    operands: tuple[Operand, ...],
+    y_scale: Tensor,
+    y_zero_point: Tensor | None,
+    stored: str | None,
+    opset: int = 13,
+) -> Real:
+    """Return the meaning of an operator whose result is rounded."""
+    kind = stored or str(torch.uint8 if y_zero_point is None else y_zero_point.dtype).removeprefix("torch.")
+    return Real(op_type, function, operands, y_scale, bounds_of(y_scale, y_zero_point, kind), opset)
+
+
+def _of_two(op_type: str, function: Callable[..., Tensor]) -> Callable[..., Real]:
+    def meaning(
+        a: Tensor,
+        a_scale: Tensor,
+        a_zero_point: Tensor | None,
+        b: Tensor,
+        b_scale: Tensor,
+        b_zero_point: Tensor | None,
+        c_scale: Tensor,
+        y_zero_point: Tensor | None = None,
+        *,
+        stored: str | None = "uint8",
+    ) -> Real:
+        operands = _operand(0, a, a_scale, a_zero_point), _operand(3, b, b_scale, b_zero_point)
+        return _of_steps(op_type, function, operands, c_scale, y_zero_point, stored)
+
+    return meaning
+
+
+real(qlinear_add)(_of_two("Add", torch.add))
+real(qlinear_mul)(_of_two("Mul", torch.mul))
+
+
+def _of_one(op_type: str, choose: Callable[..., Callable[[Tensor], Tensor]]) -> Callable[..., Real]:
+    """Return the meaning of an operator of one operand; ``choose`` finds its function by the input and attributes."""
+
+    def meaning(
+        x: Tensor,
+        x_scale: Tensor,
+        x_zero_point: Tensor | None,
+        y_scale: Tensor,
+        y_zero_point: Tensor | None = None,
+        *,
+        stored: str | None = "uint8",
+        **attributes: Any,
+    ) -> Real:
+        operands = (_operand(0, x, x_scale, x_zero_point),)
+        function, opset = choose(x, **attributes), attributes.get("opset", 13)
+        return _of_steps(op_type, function, operands, y_scale, y_zero_point, stored, opset)
+
+    return meaning
+
+
+real(qlinear_sigmoid)(_of_one("Sigmoid", lambda _: torch.sigmoid))
+real(qlinear_leaky_relu)(_of_one("LeakyRelu", lambda _, alpha=0.01: partial(F.leaky_relu, negative_slope=alpha)))
+real(qlinear_softmax)(_of_one("Softmax", lambda _, axis=-1, *, opset: partial(_softmax, axis=axis, opset=opset)))
+real(qlinear_global_average_pool)(
+    _of_one(
+        "GlobalAveragePool",
+        lambda x, channels_last=0: partial(torch.mean, dim=_spatial(x, channels_last), keepdim=True),
+    )
+)
+real(qlinear_average_pool)(
+    _of_one(
+        "AveragePool",
+        lambda _, channels_last=0, **view: partial(
+            _channels_first, partial(average_pool, **view), channels_last=channels_last
+        ),
+    )
+)
+
+
+@real(qlinear_where)
+def qlinear_where_real(
+    condition: Tensor,
+    x: Tensor,
+    x_scale: Tensor,
+    x_zero_point: Tensor,
+    y: Tensor,
+    y_scale: Tensor,
+    other_zero_point: Tensor,
+    z_scale: Tensor,
+    y_zero_point: Tensor,
+    *,
+    stored: str | None = "uint8",
+) -> Real:
+    """A choice."""
+    sides = _operand(1, x, x_scale, x_zero_point), _operand(4, y, y_scale, other_zero_point)
+    return _of_steps("Where", torch.where, (Operand(0, condition), *sides), z_scale, y_zero_point, stored)
+
+
+@real(qlinear_concat)
+def qlinear_concat_real(
+    y_scale: Tensor, y_zero_point: Tensor, *inputs: Tensor, axis: int, stored: str | None = "uint8"
+) -> Real:
+    """Tensors one behind the other."""
+    parts = tuple(_operand(2 + i, *inputs[i : i + 3]) for i in range(0, len(inputs), 3))
+    return _of_steps("Concat", lambda *reals: torch.cat(reals, axis), parts, y_scale, y_zero_point, stored)
+
+
+@real(qlinear_conv_microsoft)
+def qlinear_conv_microsoft_real(*inputs: Tensor, channels_last: int = 0, **attributes: Any) -> Real:
+    """A convolution."""
+    found = qlinear_conv_real(*inputs, **attributes)
+
+    def convolve(x: Tensor, *constants: Tensor) -> Tensor:
+        return _channels_first(lambda first: found.function(first, *constants), x, channels_last)
+
+    return replace(found, function=convolve)
+
+
+def _affine(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    y = torch.matmul(a, b)
+    return y if bias is None else y + bias
+
+
+@real(matmul_integer_to_float)
+def matmul_integer_to_float_real(
+    a: Tensor,
+    b: Tensor,
+    a_scale: Tensor,
+    b_scale: Tensor,
+    a_zero_point: Tensor | None = None,
+    b_zero_point: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Real:
+    """A product of matrices and a bias."""
+    left, right = Operand(0, _shifted(a, a_zero_point), a_scale, 2), Operand(1, _shifted(b, b_zero_point), b_scale, 3)
+    return Real("MatMul", _affine, (left, right) if bias is None else (left, right, Operand(6, bias)))
+
+
+@real(dynamic_quantize_matmul)
+def dynamic_quantize_matmul_real(
+    a: Tensor, b: Tensor, b_scale: Tensor, b_zero_point: Tensor | None = None, bias: Tensor | None = None
+) -> Real:
+    """A product of matrices, the first of which is rounded, and a bias."""
+    left, right = Operand(0, a), Operand(1, _shifted(b, b_zero_point), b_scale, 2)
+    return Real("MatMul", _affine, (left, right) if bias is None else (left, right, Operand(4, bias)))
+
+
+@real(qgemm)
+def qgemm_real(
+    a: Tensor,
+    a_scale: Tensor,
+    a_zero_point: Tensor,
+    b: Tensor,
+    b_scale: Tensor,
+    b_zero_point: Tensor,
+    c: Tensor | None = None,
+    y_scale: Tensor | None = None,
+    y_zero_point: Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+    stored: str | None = "",
+) -> Real:
+    """A product of matrices and a bias."""
+
+    def of_columns(value: Tensor) -> Tensor:
+        return value.unsqueeze(-1) if transB and value.dim() == 1 and len(value) > 1 else value
+
+    left = _operand(0, a, a_scale, a_zero_point)
+    right = Operand(3, load(b) - of_columns(load(b_zero_point)), of_columns(b_scale), 4)
+    bias = () if c is None else (Operand(6, load(c), alpha * a_scale * b_scale),)
+    function = partial(gemm, alpha=alpha, transA=transA, transB=transB)
+    if y_scale is None:
+        return Real("Gemm", function, (left, right, *bias))
+    return _of_steps("Gemm", function, (left, right, *bias), y_scale, y_zero_point, stored)
 
 
 # weights in blocks of few bits

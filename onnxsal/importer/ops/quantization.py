@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from onnxsal.importer.dtypes import torch_dtype
-from onnxsal.importer.operator import Carried, op
-from onnxsal.importer.ops.convolution import convolve
-from onnxsal.importer.quantised import HALVES, exact, load, quantise, spread, store
+from onnxsal.importer.operator import Carried, op, real
+from onnxsal.importer.ops.convolution import conv, convolve
+from onnxsal.importer.ops.matmul import matmul
+from onnxsal.importer.quantised import HALVES, Operand, Real, bounds_of, exact, load, quantise, spread, store
 from onnxsal.importer.windows import windows
 
 
@@ -135,11 +138,14 @@ def dequantize_linear_10(x: Carried, x_scale: Tensor, x_zero_point: Tensor | Non
 
 @op("DynamicQuantizeLinear", since=11)
 def dynamic_quantize_linear(x: Tensor, *, stored: str | None = "uint8") -> tuple[Tensor, Tensor, Tensor]:
-    """Round to 8 bits with a scale and a zero point that just cover the values."""
-    low, high = x.amin().clamp(max=0), x.amax().clamp(min=0)
+    """Round to 8 bits with a scale and a zero point that just cover the values.
+
+    The numbers stand for what they were made of, whatever the scale: all gradient goes through them, none through it.
+    """
+    low, high = x.detach().amin().clamp(max=0), x.detach().amax().clamp(min=0)
     scale = (high - low) / 255
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)
-    zero_point = (-low / scale).detach().round().clamp(0, 255)
+    zero_point = (-low / scale).round().clamp(0, 255)
     return quantise(x / scale, zero_point, "uint8", fitted=True), scale, zero_point.to(torch.uint8)
 
 
@@ -258,3 +264,111 @@ def matmul_integer(
     left = load(a) if a_zero_point is None else load(a) - _per_row(load(a_zero_point))
     right = load(b) if b_zero_point is None else load(b) - _per_column(load(b_zero_point))
     return _multiplied(left, right)
+
+
+# what they mean on real numbers
+
+
+def same(x: Tensor) -> Tensor:
+    """Return the numbers as they are."""
+    return x
+
+
+@real(quantize_linear, quantize_linear_21, quantize_linear_19, quantize_linear_13, quantize_linear_10)
+def quantize_linear_real(
+    x: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    stored: str | None = "uint8",
+    **_: Any,
+) -> Real:
+    """Nothing but the rounding."""
+    step = spread(y_scale, x, axis, block_size)
+    shift = None if y_zero_point is None else spread(y_zero_point, x, axis, block_size)
+    return Real("Identity", same, (Operand(0, x),), step, bounds_of(step, shift, stored or _name(y_zero_point)))
+
+
+@real(dequantize_linear, dequantize_linear_21, dequantize_linear_13, dequantize_linear_10)
+def dequantize_linear_real(
+    x: Tensor, x_scale: Tensor, x_zero_point: Tensor | None = None, *, axis: int = 1, block_size: int = 0, **_: Any
+) -> Real:
+    """Nothing at all."""
+    shift = 0 if x_zero_point is None else spread(load(x_zero_point), x, axis, block_size)
+    return Real("Identity", same, (Operand(0, load(x) - shift, spread(x_scale, x, axis, block_size), 1),))
+
+
+@real(qlinear_conv)
+def qlinear_conv_real(
+    x: Tensor,
+    x_scale: Tensor,
+    x_zero_point: Tensor,
+    w: Tensor,
+    w_scale: Tensor,
+    w_zero_point: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor,
+    b: Tensor | None = None,
+    *,
+    stored: str | None = "uint8",
+    **attributes: Any,
+) -> Real:
+    """A convolution."""
+    filters = Operand(3, _centred(w, w_zero_point), spread(w_scale, w, 0), 4)
+    bias = () if b is None else (Operand(8, load(b), x_scale * w_scale),)
+    operands = Operand(0, load(x) - load(x_zero_point), x_scale, 1), filters, *bias
+    bounds = bounds_of(y_scale, y_zero_point, stored or _name(y_zero_point))
+    return Real("Conv", partial(conv, **attributes), operands, y_scale, bounds)
+
+
+@real(qlinear_matmul)
+def qlinear_matmul_real(
+    a: Tensor,
+    a_scale: Tensor,
+    a_zero_point: Tensor,
+    b: Tensor,
+    b_scale: Tensor,
+    b_zero_point: Tensor,
+    y_scale: Tensor,
+    y_zero_point: Tensor,
+    *,
+    stored: str | None = "uint8",
+) -> Real:
+    """A product of matrices."""
+    left = Operand(0, load(a) - _per_row(load(a_zero_point)), _per_row(a_scale), 1)
+    right = Operand(3, load(b) - _per_column(load(b_zero_point)), _per_column(b_scale), 4)
+    step = _per_row(y_scale)
+    bounds = bounds_of(step, _per_row(y_zero_point), stored or _name(y_zero_point))
+    return Real("MatMul", matmul, (left, right), step, bounds)
+
+
+@real(conv_integer)
+def conv_integer_real(
+    x: Tensor,
+    w: Tensor,
+    x_zero_point: Tensor | None = None,
+    w_zero_point: Tensor | None = None,
+    *,
+    stored: str | None = "int32",
+    **attributes: Any,
+) -> Real:
+    """A convolution."""
+    shifted = load(x) if x_zero_point is None else load(x) - load(x_zero_point)
+    return Real("Conv", partial(conv, **attributes), (Operand(0, shifted), Operand(1, _centred(w, w_zero_point))))
+
+
+@real(matmul_integer)
+def matmul_integer_real(
+    a: Tensor,
+    b: Tensor,
+    a_zero_point: Tensor | None = None,
+    b_zero_point: Tensor | None = None,
+    *,
+    stored: str | None = "int32",
+) -> Real:
+    """A product of matrices."""
+    left = load(a) if a_zero_point is None else load(a) - _per_row(load(a_zero_point))
+    right = load(b) if b_zero_point is None else load(b) - _per_column(load(b_zero_point))
+    return Real("MatMul", matmul, (Operand(0, left), Operand(1, right)))
