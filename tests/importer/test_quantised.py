@@ -139,3 +139,25 @@ def test_the_original_file_cannot_be_read_otherwise() -> None:
             "cpu",
             {"quantized": "float"},
         )
+
+
+def test_a_bias_among_the_integers_lets_the_gradient_through() -> None:
+    """A bias in steps of the activations' own scale, as ONNX Runtime's quantiser of convolutions once wrote it."""
+    proto = quantised.dynamic_linear()
+    nodes = {n.name: n for n in proto.graph.node}
+    nodes["cast"].input[0] = "shifted"
+    bias = [
+        helper.make_node("Div", ["bias", "factor"], ["steps"], name="steps"),
+        helper.make_node("Floor", ["steps"], ["floor"], name="floor"),
+        helper.make_node("Cast", ["floor"], ["whole"], name="whole", to=onnx.TensorProto.INT32),
+        helper.make_node("Add", ["sums", "whole"], ["shifted"], name="add"),
+    ]
+    order = [nodes[n] for n in ("quantize", "matmul", "factor")] + bias + [nodes["cast"], nodes["scale"]]
+    del proto.graph.node[:]
+    proto.graph.node.extend(order)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([5.0, -3.0], np.float32), "bias"))
+    x = torch.tensor([[-0.37, 0.2, 0.61]], requires_grad=True)
+    (logits,) = onnxsal.load(proto).torch()(x)
+    torch.testing.assert_close(logits, x @ DEQUANTISED.T + torch.tensor([5.0, -3.0]), atol=0.05, rtol=0)
+    (gradient,) = torch.autograd.grad(logits[0, 0], x)
+    torch.testing.assert_close(gradient, DEQUANTISED[:1])

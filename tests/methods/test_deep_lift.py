@@ -127,6 +127,14 @@ SEVERAL: dict[str, tuple[list[onnx.NodeProto], int, dict[str, np.ndarray]]] = {
     "local response": ([node("LRN", ["x"], ["y"], size=2)], 48, {}),
     "slopes of its own": ([node("PRelu", ["x", "slope"], ["y"])], 48, {"slope": RNG(3).uniform(size=(2, 1, 1))}),
     "clip": ([node("Clip", ["x", "low", "high"], ["y"])], 48, {"low": np.array(-0.5), "high": np.array(0.7)}),
+    "maxima that are scattered": (
+        [
+            node("ReduceMean", ["x"], ["m"], axes=[1], keepdims=0),
+            node("ScatterElements", ["base", "places", "m"], ["y"], axis=2, reduction="max"),
+        ],
+        12,
+        {"base": np.full((3, 4, 3), -0.2), "places": np.tile(np.array([0, 1, 0, 2, 1, 0]), (3, 4, 1))},
+    ),
     "choice by sign": (
         [
             node("Greater", ["x", "nought"], ["c"]),
@@ -194,6 +202,30 @@ def test_fused_and_taken_apart_normalisation_are_explained_alike() -> None:
         return onnxsal.explain(model, {"x": x}, method="deep_lift", **options).values["x"]
 
     np.testing.assert_allclose(values(apart), values(whole), rtol=1e-9, atol=1e-12)
+
+
+def test_a_reciprocal_of_nothing_does_not_make_multipliers_explode() -> None:
+    """RMS normalisation as T5's export writes it, six times: over a reference of zero one over the root is 1000."""
+    constants = {"two": np.array(2.0), "one": np.array(1.0), "epsilon": np.array(1e-6), "m": RNG(3).normal(size=(6, 6))}
+    nodes, value = [], "x"
+    for i in range(6):
+        nodes += [
+            node("Pow", [value, "two"], [f"squares{i}"]),
+            node("ReduceMean", [f"squares{i}"], [f"mean{i}"], axes=[-1]),
+            node("Add", [f"mean{i}", "epsilon"], [f"some{i}"]),
+            node("Sqrt", [f"some{i}"], [f"root{i}"]),
+            node("Div", ["one", f"root{i}"], [f"scale{i}"]),
+            node("Mul", [value, f"scale{i}"], [f"normal{i}"]),
+            node("MatMul", [f"normal{i}", "m"], [f"z{i}"]),
+            node("Add", [f"z{i}", value], [f"h{i}"]),
+        ]
+        value = f"h{i}"
+    x = {"x": RNG(1).normal(size=(3, 2, 4, 6))}
+    result = onnxsal.explain(
+        summed(nodes, value, constants, size=48), x, method="deep_lift", target=0, verify=False, baseline=0
+    )
+    assert np.abs(result.values["x"]).max() < 100
+    np.testing.assert_allclose(result.completeness, 0, atol=1e-9)
 
 
 def looped() -> onnx.ModelProto:
