@@ -21,6 +21,9 @@ from typing import Any
 
 Run = Callable[[], Any]
 
+PAUSE = 0.2
+"""Seconds between runs: threads of the library that ran before still wait actively for more work."""
+
 COLUMNS = ("forward", "compiled", "torch engine", "captum")
 
 
@@ -114,6 +117,7 @@ def interleaved(runs: dict[str, Run], repeats: int) -> dict[str, float]:
         run()
     for _ in range(repeats):
         for name, run in runs.items():
+            time.sleep(PAUSE)
             started = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - started)

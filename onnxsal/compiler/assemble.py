@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,10 +12,12 @@ import torch
 from onnx import helper
 from torch import Tensor, fx
 
+from onnxsal.compiler.alias import root
+from onnxsal.compiler.dimensions import Dimensions
 from onnxsal.compiler.emit import ELEMENTS, Builder, Value
 from onnxsal.compiler.keep import element_types, inputs_of, kept_nodes, node_proto, port_proto
 from onnxsal.compiler.lower import lowerings, name_of
-from onnxsal.compiler.trace import Trace, origin, root
+from onnxsal.compiler.trace import Trace, origin
 from onnxsal.errors import CompileFault
 from onnxsal.importer.graph import Graph
 from onnxsal.importer.values import to_host
@@ -63,6 +65,7 @@ class _Assembly:
         self.makers = [kept_nodes(graph, opset, run.values, self.types) for run in trace.runs]
         self.originals = self._originals()
         self.values: dict[Item, Any] = {}
+        self.dimensions = Dimensions.of(trace.inputs)
 
     def graph(self, suffix: str) -> onnx.GraphProto:
         """Write everything that the outputs need."""
@@ -184,6 +187,7 @@ class _Assembly:
         args = fx.map_arg(node.args, self._argument)
         keywords = fx.map_arg(node.kwargs, self._argument)
         self.builder.result = _meta(node.meta.get("val"))
+        before = len(self.builder.nodes)
         try:
             found = lowering(self.builder, *args, **keywords)
         except CompileFault as error:
@@ -193,6 +197,10 @@ class _Assembly:
                 node, f"{name_of(node.target)} cannot be lowered: {type(error).__name__}: {error}"
             ) from error
         self.values[node] = _labelled(found, self.builder.result)
+        made = {name for new in self.builder.nodes[before:] for name in new.output}
+        for value in _all_values(self.values[node]):
+            if value.name in made and value.dtype in ELEMENTS and value.shape is not None:
+                self.builder.declare(value, value.dtype, value.shape)
 
     def _argument(self, node: fx.Node) -> Any:
         return self.values[root(node)]
@@ -219,9 +227,13 @@ class _Assembly:
             if wanted.intersection(node.output):
                 kept.append(node)
                 wanted.update(_inputs(node))
-        inputs = [port_proto(port) for port in self.trace.inputs]
+        inputs = [port_proto(self.dimensions.port(port, node)) for port, node in self.trace.inputs.items()]
+        ends = {output.name for output in outputs}
+        made = {name for node in kept for name in node.output} - ends
+        known = [self.dimensions.declared(value) for n, value in self.builder.declared.items() if n in made]
         name = self.source.name or "explained"
-        return helper.make_graph(kept[::-1], name, inputs, list(outputs), self.builder.initializers(wanted))
+        constants = self.builder.initializers(wanted)
+        return helper.make_graph(kept[::-1], name, inputs, list(outputs), constants, value_info=known)
 
 
 class _Weights:
@@ -289,6 +301,14 @@ def _meta(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(map(_meta, value))
     return Meta(value.dtype, tuple(value.shape)) if isinstance(value, Tensor) else None
+
+
+def _all_values(found: Any) -> Iterator[Value]:
+    if isinstance(found, (tuple, list)):
+        for one in found:
+            yield from _all_values(one)
+    elif isinstance(found, Value):
+        yield found
 
 
 def _labelled(value: Any, meta: Any) -> Any:

@@ -77,6 +77,8 @@ class Builder:
     _known: dict[Any, str] = field(default_factory=dict)
     result: Any = None
     """What the trace knows of the call that is being lowered."""
+    declared: dict[str, Value] = field(default_factory=dict)
+    """Values whose type and shape are known, by name."""
     _bulk: dict[int, Value] = field(default_factory=dict)
 
     def __getattr__(self, op_type: str) -> Any:
@@ -114,6 +116,11 @@ class Builder:
     def maker(self, value: Value) -> NodeProto | None:
         """Return the node that makes a value; None for constants and inputs."""
         return self._makers.get(value.name)
+
+    def declare(self, value: Value, dtype: torch.dtype | None, shape: Sequence[Any]) -> Value:
+        """Return a value with what is known of it, which the file is going to say."""
+        self.declared[value.name] = Value(value.name, dtype, tuple(shape))
+        return self.declared[value.name]
 
     def fresh(self, base: str) -> str:
         """Return a name that nothing has, and take it."""

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, decomposition_table
 from torch._dispatch.python import enable_python_dispatcher
@@ -21,24 +20,14 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from onnxsal.compiler.alias import root
 from onnxsal.compiler.lower import lowerings
+from onnxsal.compiler.patterns import gather
 from onnxsal.compiler.rewrites import Rewriting
 from onnxsal.engines.torch import TorchEngine
 from onnxsal.errors import CompileFault, OnnxsalError
 from onnxsal.model import Model
 from onnxsal.types import Feeds, Port
-
-ALIASES = frozenset(
-    {
-        torch.ops.aten.alias.default,
-        torch.ops.aten.detach.default,
-        torch.ops.aten.clone.default,
-        torch.ops.aten.lift_fresh_copy.default,
-        torch.ops.aten.lift_fresh.default,
-        torch.ops.aten.contiguous.default,
-    }
-)
-"""Calls that hand on what they are given."""
 
 
 @dataclass
@@ -136,6 +125,15 @@ def _faults(engine: _RecordingEngine) -> Iterator[None]:
         ) from error
 
 
+def graph_of(work: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphModule:
+    """Return the aten operators of some work on tensors without numbers; none of them writes into a tensor."""
+    module = make_fx(work, decomposition_table=_decompositions())(*inputs)
+    if any(_writes(node) for node in module.graph.nodes):
+        module = _without_writes(module, inputs)
+    gather(module)
+    return module
+
+
 def _fake(mode: FakeTensorMode, value: Tensor, shape: Sequence[Any] | None) -> FakeTensor:
     """Return a tensor without numbers; the dimensions that are declared open stay open."""
     declared = list(value.shape) if shape is None else shape
@@ -222,13 +220,6 @@ def _merged(runs: list[Run]) -> list[Run]:
         else:
             merged[key] = run
     return list(merged.values())
-
-
-def root(node: fx.Node) -> fx.Node:
-    """Return the node whose value a node hands on."""
-    while node.target in ALIASES:
-        node = node.all_input_nodes[0]
-    return node
 
 
 class _RecordingEngine(TorchEngine):

@@ -25,9 +25,39 @@ def threshold_backward(g: Builder, gradient: Value, x: Value, threshold: float) 
 
 def positive(g: Builder, x: Value) -> Value:
     """Return 1 where x is positive, 0 elsewhere, by operators that keep ONNX Runtime's layout of feature maps."""
+    return above(g, x, 0.0)
+
+
+def above(g: Builder, x: Value, bound: float) -> Value:
+    """Return 1 where x is larger than a bound, 0 elsewhere."""
     if x.dtype is torch.float32:
-        return g.HardSigmoid(x, alpha=STEEP, beta=0.0)
-    return g.cast(Value(g.Greater(x, g.scalar(0, x.dtype)).name, torch.bool), x.dtype or torch.float32)
+        steep = STEEP if bound == 0 else _steep(bound)
+        return g.HardSigmoid(x, alpha=steep, beta=-steep * bound if bound else 0.0)
+    return _truth(g, g.Greater(x, g.scalar(bound, x.dtype)), x)
+
+
+def below(g: Builder, x: Value, bound: float) -> Value:
+    """Return 1 where x is smaller than a bound, 0 elsewhere."""
+    if x.dtype is torch.float32:
+        steep = STEEP if bound == 0 else _steep(bound)
+        return g.HardSigmoid(x, alpha=-steep, beta=steep * bound if bound else 0.0)
+    return _truth(g, g.Less(x, g.scalar(bound, x.dtype)), x)
+
+
+def _steep(bound: float) -> float:
+    """Return a power of two, times which the bound and its neighbours in float32 are exact and more than 1 apart."""
+    return 2.0 ** (30 - math.frexp(bound)[1])
+
+
+def _truth(g: Builder, truth: Value, like: Value) -> Value:
+    return g.cast(Value(truth.name, torch.bool), like.dtype or torch.float32)
+
+
+def one_minus(g: Builder, x: Value) -> Value:
+    """Return 1 - x for x between 0 and 1, in ONNX Runtime's layout of feature maps, too."""
+    if x.dtype is torch.float32:
+        return g.HardSigmoid(x, alpha=-1.0, beta=1.0)
+    return g.Sub(g.scalar(1, x.dtype), x)
 
 
 @lower("aten.hardtanh.default")
@@ -37,18 +67,12 @@ def hardtanh(g: Builder, x: Value, low: float = -1.0, high: float = 1.0) -> Valu
 
 @lower("aten.hardtanh_backward.default")
 def hardtanh_backward(g: Builder, gradient: Value, x: Value, low: float, high: float) -> Value:
-    """Let gradients pass strictly between the bounds."""
-    return g.Mul(gradient, _between(g, x, low, high))
+    """Let gradients pass strictly between the bounds.
 
-
-def _between(g: Builder, x: Value, low: float, high: float) -> Value:
-    above = positive(g, _minus(g, x, low))
-    below = positive(g, Value(g.Sub(g.scalar(high, x.dtype), x).name, x.dtype))
-    return g.Mul(above, below)
-
-
-def _minus(g: Builder, x: Value, number: float) -> Value:
-    return x if number == 0 else Value(g.Sub(x, g.scalar(number, x.dtype)).name, x.dtype)
+    What was clipped says as much as what was not, and is at hand: the clipping is the forward pass's own.
+    """
+    y = Value(hardtanh(g, x, low, high).name, x.dtype)
+    return g.Mul(g.Mul(gradient, above(g, y, low)), below(g, y, high))
 
 
 @lower("aten.leaky_relu.default")
@@ -83,14 +107,22 @@ def silu(g: Builder, x: Value) -> Value:
     return g.Mul(x, g.Sigmoid(x))
 
 
+@lower("aten.silu_backward.default")
+def silu_backward(g: Builder, gradient: Value, x: Value) -> Value:
+    """The slope is s + y (1 - s), for s the sigmoid and y what the forward pass answered."""
+    s = Value(g.Sigmoid(x).name, x.dtype)
+    return g.Mul(gradient, g.Add(s, g.Mul(g.Mul(x, s), one_minus(g, s))))
+
+
 @lower("aten.sigmoid_backward.default")
 def sigmoid_backward(g: Builder, gradient: Value, y: Value) -> Value:
-    return g.Mul(gradient, g.Mul(y, g.Sub(g.scalar(1, y.dtype), y)))
+    return g.Mul(gradient, g.Mul(y, one_minus(g, y)))
 
 
 @lower("aten.tanh_backward.default")
 def tanh_backward(g: Builder, gradient: Value, y: Value) -> Value:
-    return g.Mul(gradient, g.Sub(g.scalar(1, y.dtype), g.Mul(y, y)))
+    square = g.Mul(y, y)
+    return g.Mul(gradient, one_minus(g, Value(square.name, y.dtype)))
 
 
 @lower("aten.hardsigmoid.default")
@@ -101,7 +133,8 @@ def hardsigmoid(g: Builder, x: Value) -> Value:
 @lower("aten.hardsigmoid_backward.default")
 def hardsigmoid_backward(g: Builder, gradient: Value, x: Value) -> Value:
     """The slope is 1/6 strictly between -3 and 3."""
-    return g.Mul(g.Mul(gradient, _between(g, x, -3.0, 3.0)), g.scalar(1 / 6, x.dtype))
+    inside = g.Mul(above(g, x, -3.0), below(g, x, 3.0))
+    return g.Mul(g.Mul(gradient, inside), g.scalar(1 / 6, x.dtype))
 
 
 @lower("aten.hardshrink_backward.default", "aten.softshrink_backward.default")

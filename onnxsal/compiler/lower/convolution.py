@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower
-from onnxsal.compiler.lower.shape import flip
-from onnxsal.errors import CompileFault
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a convolution's filters lie on its input, one number an axis."""
-
-    stride: list[int]
-    padding: list[int]
-    dilation: list[int]
-    groups: int
-
-    @staticmethod
-    def of(x: Value, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int) -> Window:
-        """Return the window over an input; one number stands for all its axes."""
-        rank = x.rank - 2
-        return Window(_full(stride, rank), _full(padding, rank), _full(dilation, rank), groups)
-
-    def reach(self, w: Value) -> list[int]:
-        """Return how far the filters reach beyond their first place."""
-        return [d * (k - 1) for d, k in zip(self.dilation, _kernel(w), strict=True)]
-
-    def attributes(self, w: Value) -> dict[str, Any]:
-        """Return the attributes of a Conv or ConvTranspose with such filters."""
-        return {
-            "strides": self.stride,
-            "pads": self.padding * 2,
-            "dilations": self.dilation,
-            "group": self.groups,
-            "kernel_shape": _kernel(w),
-        }
+from onnxsal.compiler.lower._filters import Window, full, kernel_of, turned_round
+from onnxsal.compiler.lower._maps import in_blocks
+from onnxsal.compiler.lower._phases import by_phases
 
 
 @lower("aten.convolution.default")
@@ -59,7 +30,7 @@ def convolution(
 ) -> Value:
     window = Window.of(x, stride, padding, dilation, groups)
     if transposed:
-        return g.ConvTranspose(x, w, b, output_padding=_full(output_padding, x.rank - 2), **window.attributes(w))
+        return g.ConvTranspose(x, w, b, output_padding=full(output_padding, x.rank - 2), **window.attributes(w))
     return g.Conv(x, w, b, **window.attributes(w))
 
 
@@ -95,25 +66,18 @@ def _by_input(g: Builder, gradient: Value, x: Value, w: Value, window: Window) -
     if all(s == 1 for s in window.stride) and min(pads) >= 0:
         turned = turned_round(g, w, window.groups)
         return g.Conv(gradient, turned, **window.attributes(w) | {"pads": pads * 2})
-    return _transposed(g, gradient, x, w, window)
+    phases = by_phases(g, gradient, x, w, window)
+    found = _transposed(g, gradient, x, w, window) if phases is None else phases
+    channels = _channels_in_blocks(x)
+    return in_blocks(g, found, channels) if channels else found
 
 
-def turned_round(g: Builder, w: Value, groups: int) -> Value:
-    """Return filters with input and output channels changed over and every spatial axis reversed.
-
-    They are computed in the graph, from the one copy of the weights: whoever loads the file folds that once.
-    """
-    assert w.shape is not None
-    filters, channels, *kernel = w.shape
-    axes = [2 + i for i, size in enumerate(kernel) if size != 1]
-    turned = flip(g, w, axes)
-    if groups == 1:
-        return g.Transpose(turned, perm=[1, 0, *range(2, w.rank)])
-    if filters == groups and channels == 1:
-        return turned
-    split = g.Reshape(turned, [groups, filters // groups, channels, *kernel])
-    changed = g.Transpose(split, perm=[0, 2, 1, *range(3, w.rank + 1)])
-    return g.Reshape(changed, [groups * channels, filters // groups, *kernel])
+def _channels_in_blocks(x: Value) -> int:
+    """Return the number of channels of maps that ONNX Runtime lays out in blocks, 0 where it does not."""
+    if x.shape is None or x.dtype is not torch.float32 or x.rank != 4:
+        return 0
+    channels = x.shape[1]
+    return channels if isinstance(channels, int) and channels % 16 == 0 else 0
 
 
 def _transposed(g: Builder, gradient: Value, x: Value, w: Value, window: Window) -> Value:
@@ -154,7 +118,7 @@ def _by_weight(g: Builder, gradient: Value, x: Value, w: Value, window: Window) 
     found = [
         g.Slice(
             g.Conv(a, b, strides=window.dilation, pads=window.padding * 2, dilations=window.stride),
-            [0] * rank, _kernel(w), list(range(2, rank + 2)),
+            [0] * rank, kernel_of(w), list(range(2, rank + 2)),
         )
         for a, b in pairs
     ]  # fmt: skip
@@ -166,14 +130,3 @@ def _split(g: Builder, channels_first: Value, of: Value, groups: int) -> tuple[V
     """Return the channels of a value, which come first, in equal groups."""
     assert of.shape is not None
     return g.Split(channels_first, [int(of.shape[1]) // groups] * groups, axis=0, n_outputs=groups)  # type: ignore[no-any-return]
-
-
-def _kernel(w: Value) -> list[int]:
-    assert w.shape is not None
-    if not all(isinstance(size, int) for size in w.shape):
-        raise CompileFault("filters of open size")
-    return list(w.shape[2:])
-
-
-def _full(values: Sequence[int], rank: int) -> list[int]:
-    return list(values) * rank if len(values) == 1 else list(values)

@@ -9,6 +9,7 @@ import torch
 
 from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower, lower_each
+from onnxsal.compiler.lower._maps import is_number_a_map, number_of, spread
 from onnxsal.compiler.lower._types import common_type, operand
 
 UNARY = {
@@ -89,7 +90,12 @@ def binary(g: Builder, x: Any, y: Any, *, onnx: str) -> Value:
         onnx = ON_TRUTH.get(onnx, onnx)
     elif onnx in ON_BITS:
         onnx = ON_BITS[onnx]
-    return g.op(onnx, operand(g, x, dtype), operand(g, y, dtype))
+    return g.op(onnx, *(_laid_out(g, operand(g, v, dtype)) for v in (x, y)))
+
+
+def _laid_out(g: Builder, x: Value) -> Value:
+    """Return an operand, as a whole map where it is one number a map."""
+    return spread(g, x, g.result.shape) if is_number_a_map(x, g.result.shape) else x
 
 
 @lower_each("aten.{}", {"add.Tensor": "Add", "add.Scalar": "Add", "sub.Tensor": "Sub", "sub.Scalar": "Sub"})
@@ -111,6 +117,9 @@ def rsub(g: Builder, x: Any, y: Any, alpha: float = 1) -> Value:
 @lower("aten.div.Tensor", "aten.div.Scalar")
 def div(g: Builder, x: Any, y: Any) -> Value:
     dtype = g.result.dtype
+    numbers = number_of(g, x) if isinstance(x, Value) and _is_number(y) else None
+    if numbers is not None and dtype is x.dtype:
+        return spread(g, g.Div(numbers, g.scalar(y, dtype)), x.shape)
     return g.Div(operand(g, x, dtype), operand(g, y, dtype))
 
 

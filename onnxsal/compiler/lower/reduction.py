@@ -10,6 +10,7 @@ import torch
 
 from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower, lower_each
+from onnxsal.compiler.lower._maps import total
 
 PLAIN = {
     "sum.dim_IntList": "ReduceSum",
@@ -29,11 +30,20 @@ def reduced(g: Builder, op_type: str, x: Value, axes: Sequence[int], keepdim: bo
     return g.op(op_type, x, axes=axes, keepdims=int(keepdim))
 
 
+def _are_maps(x: Value, axes: Sequence[int]) -> bool:
+    """Say whether whole float32 maps of known size are summed."""
+    if x.dtype is not torch.float32 or x.rank != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
+        return False
+    return all(isinstance(size, int) for size in x.shape[1:])  # type: ignore[index]
+
+
 @lower_each("aten.{}", PLAIN)
 def reduce(
     g: Builder, x: Value, dim: Sequence[int] | int | None = None, keepdim: bool = False, *, dtype: Any = None, onnx: str
 ) -> Value:
     axes = list(range(x.rank)) if dim is None or dim == [] else [dim] if isinstance(dim, int) else list(dim)
+    if onnx == "ReduceSum" and keepdim and _are_maps(x, axes):
+        return total(g, x)
     return reduced(g, onnx, g.cast(x, g.result.dtype), axes, keepdim)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from onnxsal.compiler.emit import Builder, Value
 from onnxsal.compiler.lower import lower
+from onnxsal.compiler.lower._maps import is_number_a_map, spread
 from onnxsal.errors import CompileFault
 
 END = 2**62
@@ -38,6 +39,8 @@ def expand(g: Builder, x: Value, shape: Sequence[Any], implicit: bool = False) -
     wanted = [1 if isinstance(size, int) and size == -1 else size for size in shape]
     if all(isinstance(size, int) for size in wanted) and x.shape == tuple(g.result.shape):
         return x
+    if is_number_a_map(x, g.result.shape):
+        return spread(g, x, g.result.shape)
     return g.Expand(x, g.vector(wanted))
 
 

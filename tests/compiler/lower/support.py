@@ -11,13 +11,12 @@ from onnx import helper
 from torch import Tensor
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from onnxsal.compiler.assemble import assemble
 from onnxsal.compiler.rewrites import Rewriting
-from onnxsal.compiler.trace import Run, Trace, _decompositions, _fake, _without_writes, _writes
+from onnxsal.compiler.trace import Run, Trace, _fake, graph_of
 from onnxsal.importer.graph import Graph
 from onnxsal.model import session_options
 from onnxsal.types import Port
@@ -47,9 +46,7 @@ def lowered(
     mode = FakeTensorMode(shape_env=ShapeEnv(duck_shape=False), allow_non_fake_inputs=True)
     fakes = [_fake(mode, t, port.shape) for t, port in zip(tensors, ports, strict=True)]
     with mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), Rewriting():
-        module = make_fx(lambda *t: values_and_slopes(function, t), decomposition_table=_decompositions())(*fakes)
-        if any(_writes(node) for node in module.graph.nodes):
-            module = _without_writes(module, fakes)
+        module = graph_of(lambda *t: values_and_slopes(function, t), fakes)
     nodes = list(module.graph.nodes)
     placeholders = [node for node in nodes if node.op == "placeholder"]
     results = dict(zip((f"y{i}" for i in range(len(nodes))), nodes[-1].args[0], strict=False))
