@@ -3,7 +3,7 @@
 A rule is ``rule(call, gradient) -> gradients``: it is handed what a node was called with and what comes back to it,
 and returns what goes back to each tensor among the node's inputs. In an ONNX graph every node is a place of its own,
 so a rule never meets the same module twice and no functional call escapes it. Nodes of sub-graphs are places too, one
-for each time the sub-graph runs.
+for each time the sub-graph runs; and so are the parts of an operator of several steps that has no rule itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from torch.func import functional_call
 
 from onnxsal.importer.graph import Node
 from onnxsal.importer.operator import Operator, operators_of
+from onnxsal.importer.parts import taken_by
 from onnxsal.importer.quantised import Operand, Real, Unrounded
+
+PARTS_OPSET = 23
+"""The version of the standard operators that parts stand for."""
 
 LAYER_WEIGHTS = ("weight", "bias", "running_mean", "running_var")
 """What torch's layers call the constants of Conv, Gemm and the like, in the order of the ONNX node's inputs."""
@@ -44,6 +48,7 @@ class Call:
         sources: For each input, the call that made it, where that has a rule too.
         memo: What the rule of a later call left here for this one's.
         meaning: What a quantised operator means on real numbers, from the same tensors.
+        place: The node's name, and the how many-th call of the node it is.
     """
 
     node: Node
@@ -59,6 +64,7 @@ class Call:
     memo: dict[str, Any] = field(default_factory=dict)
     layer: nn.Module | None = None
     meaning: Callable[..., Real] | None = None
+    place: Place = ("", 0)
     way: tuple[list[Tensor], Any] | None = field(default=None, init=False, repr=False)
     """The inputs and the output between which the ordinary way back is still open, for one use."""
 
@@ -187,12 +193,22 @@ class _Journal:
     references: Mapping[Place, Call]
     record: bool
     calls: dict[Place, Call] = field(default_factory=dict)
+    open: list[weakref.ref[Call]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def place(self, node: Node) -> Place:
-        """Return the place of a node that is called now."""
-        self.counts[node.name] += 1
-        return node.name, self.counts[node.name]
+    def run(self, call: Call, rule: Rule) -> Any:
+        """Answer a call; its way back is the rule's."""
+        self.counts[call.node.name] += 1
+        call.place = call.node.name, self.counts[call.node.name]
+        if self.record:
+            with torch.no_grad():
+                call.output = call.function(*call.inputs)
+            call.sources = ()  # a reference is asked for its numbers only
+            self.calls[call.place] = call
+            return call.output
+        call.reference = _beside(call, self.references.get(call.place))
+        self.open.append(weakref.ref(call))  # the way back holds it, not we
+        return _Ruled.apply(call, rule, *call.inputs)  # type: ignore[no-untyped-call]
 
 
 class RuledRun(fx.Interpreter):
@@ -228,7 +244,8 @@ class RuledRun(fx.Interpreter):
             return super().run_node(n)
         rule = self.choose(source)
         if rule is None:
-            return super().run_node(n)
+            with taken_by(_Parts(self, source)):
+                return super().run_node(n)
         return self._ruled(n, source, rule)
 
     def _body(self, n: fx.Node) -> Any:
@@ -241,16 +258,8 @@ class RuledRun(fx.Interpreter):
         call = self._call_of(n, source)
         if not any(x.is_floating_point() for x in call.inputs):
             return super().run_node(n)
-        place = self.journal.place(source)
         self.made[n] = call
-        if self.journal.record:
-            with torch.no_grad():
-                call.output = call.function(*call.inputs)
-            call.sources = ()  # a reference is asked for its numbers only
-            self.journal.calls[place] = call
-            return call.output
-        call.reference = _beside(call, self.journal.references.get(place))
-        return _Ruled.apply(call, rule, *call.inputs)  # type: ignore[no-untyped-call]
+        return self.journal.run(call, rule)
 
     def _call_of(self, n: fx.Node, source: Node) -> Call:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
@@ -276,6 +285,43 @@ class RuledRun(fx.Interpreter):
             layer=target if isinstance(target, nn.Module) else None,
             meaning=None if meaning is None else functools.partial(given, meaning),
         )
+
+
+class _Parts:
+    """Runs the parts of a node, each by its rule where it has one."""
+
+    def __init__(self, run: RuledRun, source: Node) -> None:
+        self.run, self.source = run, source
+
+    def wants(self, operator: str) -> bool:
+        """Say whether parts that stand for an operator have a rule."""
+        return self.run.choose(self._node(operator)) is not None
+
+    def take(
+        self, operator: str, function: Callable[..., Tensor], inputs: tuple[Tensor, ...], about: Mapping[str, Any]
+    ) -> Tensor:
+        """Run a part."""
+        node = self._node(operator, len(inputs), about)
+        rule = self.run.choose(node)
+        if rule is None or not any(x.is_floating_point() for x in inputs):
+            return function(*inputs)
+        constant = tuple(not x.requires_grad for x in inputs)
+        call = Call(
+            node,
+            function,
+            inputs,
+            constant=constant,
+            places=tuple(range(len(inputs))),
+            sources=(None,) * len(inputs),
+            meaning=_meaning(function),
+        )
+        answer: Tensor = self.run.journal.run(call, rule)
+        return answer
+
+    def _node(self, operator: str, inputs: int = 0, about: Mapping[str, Any] | None = None) -> Node:
+        domain, _, op_type = operator.rpartition(".")
+        name = f"{operator} of {self.source.name}"
+        return Node(name, op_type, domain, PARTS_OPSET, tuple(f"{name}:{i}" for i in range(inputs)), (), about or {})
 
 
 class _RuledBody:
@@ -313,7 +359,7 @@ class OpenRun:
         """Run the graph."""
         interpreter = RuledRun(self.module, lambda node: self._back if node.operator in self.operators else None)
         answers: Sequence[Any] = interpreter.run(*arguments)
-        self._calls = [weakref.ref(call) for call in interpreter.made.values()]  # the way back holds them, not we
+        self._calls = interpreter.journal.open
         return answers
 
     def takes(self, choose: ChooseRule) -> bool:
@@ -326,7 +372,7 @@ class OpenRun:
         """Choose the rules, and what they compare with."""
         self._choose = choose
         for call in filter(None, (held() for held in self._calls)):
-            call.reference = _beside(call, references.get((call.node.name, 1)))
+            call.reference = _beside(call, references.get(call.place))
 
     def _back(self, call: Call, gradient: Any) -> Sequence[Tensor | None]:
         rule = self._choose(call.node)

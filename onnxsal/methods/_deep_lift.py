@@ -9,7 +9,8 @@ Every rule is exact: the multipliers times the inputs' differences sum to what c
 - Softmax: its gradient, with logarithmic means in place of the probabilities (exact: p - q is their logarithmic mean
   times the difference of their logarithms)
 - maxima: a gain goes to the input's maximum, a loss to the reference's
-- what is smooth and has no closed form (LSTM, fused attention): the gradient along the straight way, by quadrature
+- operators of several steps (LSTM, fused attention): each step by its rule
+- what is smooth and has no closed form: the gradient along the straight way, by quadrature
 - quantised operators: the rule of the operator on real numbers that they stand for, and of the rounding (`_quantised`)
 """
 
@@ -58,8 +59,6 @@ def _by_whole_difference(way: Way, steps: int) -> Callable[[Any], Rule | None]:
             return partial(divided, divisor=divisor)
         if rule is path:
             return partial(path, steps=steps)
-        if rule == Lifted(path):
-            return Lifted(partial(path, steps=steps))
         return None if rule is quotient and way.varies(node) == [0] else rule
 
     return choose
@@ -499,8 +498,14 @@ OPERATORS: Sequence[tuple[Rule | None, str]] = (
         SplitToSequence Squeeze Sub Sum TensorScatter Tile Transpose Trilu Unsqueeze Upsample Xor
         ai.onnx.ml.ArrayFeatureExtractor ai.onnx.ml.FeatureVectorizer ai.onnx.ml.LinearRegressor ai.onnx.ml.Scaler
         ai.onnx.ml.ZipMap com.microsoft.BiasAdd com.microsoft.BiasDropout com.microsoft.ExpandDims
-        com.microsoft.GatherND com.microsoft.GridSample com.microsoft.Pad com.microsoft.Trilu
-        com.microsoft.UnfoldTensor""",
+        com.microsoft.GatherND com.microsoft.GridSample com.microsoft.MatMulBnb4 com.microsoft.MatMulNBits
+        com.microsoft.Pad com.microsoft.Trilu com.microsoft.UnfoldTensor""",
+    ),
+    (
+        None,  # of several steps, each of which has a rule
+        """Attention GRU LSTM RNN com.microsoft.Attention com.microsoft.DynamicQuantizeLSTM
+        com.microsoft.EmbedLayerNormalization com.microsoft.GroupQueryAttention com.microsoft.MultiHeadAttention
+        com.microsoft.QAttention com.microsoft.SkipLayerNormalization com.microsoft.SkipSimplifiedLayerNormalization""",
     ),
     (
         rescale,
@@ -512,7 +517,8 @@ OPERATORS: Sequence[tuple[Rule | None, str]] = (
     (
         product,
         """Conv ConvTranspose DeformConv Einsum Gemm MatMul Mul RotaryEmbedding
-        com.microsoft.FusedMatMul com.microsoft.NhwcConv com.microsoft.RotaryEmbedding com.microsoft.TransposeMatMul""",
+        com.microsoft.FusedMatMul com.microsoft.NhwcConv com.microsoft.RotaryEmbedding com.microsoft.TransposeMatMul
+        onnxsal.Gated""",
     ),
     (squares, "ReduceSumSquare"),
     (quotient, "Div"),
@@ -544,16 +550,12 @@ OPERATORS: Sequence[tuple[Rule | None, str]] = (
     (Lifted(rescale), "com.microsoft.QLinearLeakyRelu com.microsoft.QLinearSigmoid"),
     (Lifted(softmax), "com.microsoft.QLinearSoftmax"),
     (Lifted(choice), "com.microsoft.QLinearWhere"),
-    (Lifted(path), "com.microsoft.DynamicQuantizeLSTM com.microsoft.QAttention"),
     (
         path,
-        """Attention CausalConvWithState CumProd Det GRU GlobalLpPool LRN LSTM LinearAttention LpPool
-        MeanVarianceNormalization NegativeLogLikelihoodLoss RNN ReduceLogSum ReduceLogSumExp ReduceProd
-        SoftmaxCrossEntropyLoss SwiGLU ai.onnx.ml.LinearClassifier com.microsoft.Attention com.microsoft.BiasSoftmax
-        com.microsoft.BiasSplitGelu com.microsoft.CDist com.microsoft.EmbedLayerNormalization
-        com.microsoft.GemmFastGelu com.microsoft.GroupNorm com.microsoft.GroupQueryAttention com.microsoft.Inverse
-        com.microsoft.MultiHeadAttention com.microsoft.SkipGroupNorm com.microsoft.SkipLayerNormalization
-        com.microsoft.SkipSimplifiedLayerNormalization""",
+        """CausalConvWithState CumProd Det GlobalLpPool LRN LinearAttention LpPool MeanVarianceNormalization
+        NegativeLogLikelihoodLoss ReduceLogSum ReduceLogSumExp ReduceProd SoftmaxCrossEntropyLoss SwiGLU
+        ai.onnx.ml.LinearClassifier com.microsoft.BiasSoftmax com.microsoft.BiasSplitGelu com.microsoft.CDist
+        com.microsoft.GemmFastGelu com.microsoft.GroupNorm com.microsoft.Inverse com.microsoft.SkipGroupNorm""",
     ),
 )
 """Which rule which operators have."""

@@ -9,8 +9,10 @@ sums (Conv, ConvTranspose, Gemm, MatMul with constants) share it by the rule tha
 
 A batch normalisation or an added constant right behind a weighted sum is folded into it. All other nodes have one rule:
 activations and normalisations pass relevance on, sums and means share it by what was added, maxima give it to the
-largest, products of two values that both move share it evenly, a gate leaves all to what it gates, and a Softmax takes
-its first-order term (Achtibat et al. 2024, AttnLRP).
+largest, products of two values that both move share it evenly, a gate leaves all to what it gates (Arras et al. 2017,
+Explaining Recurrent Neural Network Predictions in Sentiment Analysis, arXiv 1706.07206), and a Softmax takes its
+first-order term (Achtibat et al. 2024, AttnLRP). Recurrent layers and fused attention are taken apart in such steps;
+quantised operators are those on real numbers that they stand for (`_quantised`).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from onnxsal.methods._quantised import Handed
 from onnxsal.methods._rules import Missing, Rule, Way
 from onnxsal.types import Call, Feeds, Score
 
@@ -30,6 +33,11 @@ FAMILY = "lrp"
 Kind = Literal["epsilon", "gamma", "alpha_beta", "z_plus", "flat", "w_square", "z_box"]
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 DENSE = ("Gemm", "MatMul")
+QUANTISED_CONVOLUTIONS = ("ConvInteger", "QLinearConv", "com.microsoft.QLinearConv")
+QUANTISED_DENSE = (
+    *("MatMulInteger", "QLinearMatMul", "com.microsoft.DynamicQuantizeMatMul"),
+    *("com.microsoft.MatMulIntegerToFloat", "com.microsoft.QGemm"),
+)
 
 
 @dataclass(frozen=True)
@@ -58,9 +66,11 @@ def _chooser(way: Way, settings: Settings) -> Callable[[Any], Rule | None]:
     """Return the rule for each node: weighted sums by their place, others by their operator and what stands around."""
     special: dict[str, Rule] = {}
     for node, first in _weighted_sums(way):
-        kind = settings.first if first else settings.convolution if node.op_type in CONVOLUTIONS else settings.dense
-        if way.rules[node.operator] is bilinear:  # and no plugin's
-            special[node.name] = partial(weighted_sum, kind=kind, settings=settings)
+        convolves = node.operator in (*CONVOLUTIONS, *QUANTISED_CONVOLUTIONS)
+        kind = settings.first if first else settings.convolution if convolves else settings.dense
+        rule, own = way.rules[node.operator], partial(weighted_sum, kind=kind, settings=settings)
+        if rule in {bilinear, Handed(bilinear)}:  # and no plugin's
+            special[node.name] = own if rule is bilinear else Handed(own)
     for node in way.nodes:
         moving = [node.inputs[i] for i in way.varies(node)]
         rule = way.rules.get(node.operator)
@@ -73,6 +83,8 @@ def _chooser(way: Way, settings: Settings) -> Callable[[Any], Rule | None]:
 
     def choose(node: Any) -> Rule | None:
         rule = special.get(node.name) or way.rules.get(node.operator)
+        if isinstance(rule, Handed) and rule.rule in STABILISED:
+            return Handed(partial(rule.rule, epsilon=settings.epsilon))
         return partial(rule, epsilon=settings.epsilon) if rule in STABILISED else rule
 
     return choose
@@ -83,10 +95,10 @@ def _weighted_sums(way: Way) -> Iterator[tuple[Any, bool]]:
     summed: set[str] = set()
     for node in way.nodes:
         behind = any(name in summed for name in node.inputs)
-        sums = not node.domain and node.op_type in (*CONVOLUTIONS, *DENSE)
+        sums = node.operator in (*CONVOLUTIONS, *DENSE, *QUANTISED_CONVOLUTIONS, *QUANTISED_DENSE)
         if sums:
             yield node, not behind
-        if sums or behind:
+        if sums or behind or node.operator in OF_STEPS:
             summed.update(node.outputs)
 
 
@@ -111,11 +123,12 @@ def _gate(way: Way, node: Any) -> int | None:
 
 def _is_gate(way: Way, name: str) -> bool:
     """Say whether a value comes from a squashing function or a reciprocal, constants and shapes aside."""
-    maker = way.makers.get(name)
-    while maker is not None and not maker.domain:
+    while (maker := way.makers.get(name)) is not None and not maker.domain:
         moving = way.varies(maker)
         if maker.op_type in {"Sigmoid", "HardSigmoid", "Erf", "Reciprocal", "Softmax"}:
             return True
+        if maker.op_type == "DynamicQuantizeLinear":
+            return bool(name == maker.outputs[1])  # a scale
         if maker.op_type == "Div" and moving == [1]:
             return True
         shifted = maker.op_type == "Add" and len(moving) == 1 and way.makers.get(maker.inputs[moving[0]])
@@ -123,7 +136,7 @@ def _is_gate(way: Way, name: str) -> bool:
             return True
         if maker.op_type not in _AROUND_GATES or len(moving) != 1:
             return False
-        maker = way.makers.get(maker.inputs[moving[0]])
+        name = maker.inputs[moving[0]]
     return False
 
 
@@ -387,6 +400,21 @@ def bilinear(call: Call, relevance: Tensor, *, epsilon: float) -> Sequence[Tenso
     return shared(call, relevance / max(moving, 1), epsilon=epsilon)
 
 
+def moved(call: Call, relevance: Any) -> Sequence[Tensor | None]:
+    """Hand the relevance back to where each number came from."""
+    return call.vjp(relevance)
+
+
+def squared(call: Call, relevance: Tensor, *, epsilon: float) -> Sequence[Tensor | None]:
+    """Share by what each square added."""
+    return shared(call, relevance / 2, epsilon=epsilon)
+
+
+def let_through(call: Call, relevance: Tensor) -> Sequence[Tensor | None]:
+    """Hand the relevance on to what a gate, the first factor, lets through (Arras et al. 2017)."""
+    return gated(call, relevance, gate=0)
+
+
 def multiplied(call: Call, relevance: Tensor) -> Sequence[Tensor | None]:
     """Hand half of the relevance to each of two factors that move, all to one."""
     moving = [i for i, fixed in enumerate(call.constant) if not fixed]
@@ -417,10 +445,17 @@ def _to(call: Call, place: int, relevance: Tensor) -> Sequence[Tensor | None]:
     return [summed_to(relevance, x) if i == place else None for i, x in enumerate(call.inputs)]
 
 
-STABILISED = {shared, bilinear}
+STABILISED = {shared, bilinear, squared}
 """Rules that are handed the epsilon of the method."""
 
+_STEPS = """Attention GRU LSTM RNN com.microsoft.Attention com.microsoft.DynamicQuantizeLSTM
+com.microsoft.EmbedLayerNormalization com.microsoft.GroupQueryAttention com.microsoft.MultiHeadAttention
+com.microsoft.QAttention com.microsoft.SkipLayerNormalization com.microsoft.SkipSimplifiedLayerNormalization"""
+OF_STEPS = frozenset(_STEPS.split())
+"""Operators of several steps, each of which has a rule; their sums have the epsilon rule."""
+
 OPERATORS: Sequence[tuple[Rule | None, str]] = (
+    (None, _STEPS),
     (
         None,  # moves numbers, or picks them: relevance goes where they came from
         """And ArgMax ArgMin Cast CastLike CenterCropPad Compress Concat ConcatFromSequence ConstantOfShape Crop
@@ -435,22 +470,37 @@ OPERATORS: Sequence[tuple[Rule | None, str]] = (
     (
         passed,
         """Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh Div Elu Erf Exp Floor Gelu GroupNormalization
-        HardSigmoid HardSwish InstanceNormalization LRN LayerNormalization LeakyRelu Log LpNormalization Mish Neg PRelu
-        ParametricSoftplus Pow RMSNormalization Reciprocal Relu Round ScaledTanh Selu Shrink Sigmoid Sign
-        SimplifiedLayerNormalization Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu
-        com.microsoft.BiasGelu com.microsoft.FastGelu com.microsoft.Gelu com.microsoft.QuickGelu
-        com.microsoft.ScaledSiLU""",
+        DequantizeLinear DynamicQuantizeLinear HardSigmoid HardSwish InstanceNormalization LRN LayerNormalization
+        LeakyRelu Log LogSoftmax LpNormalization Mish Neg PRelu ParametricSoftplus Pow QuantizeLinear RMSNormalization
+        Reciprocal Relu Round ScaledTanh Selu Shrink Sigmoid Sign SimplifiedLayerNormalization Sin Sinh Softplus
+        Softsign Sqrt Swish Tan Tanh ThresholdedRelu ai.onnx.ml.Normalizer com.microsoft.BiasGelu
+        com.microsoft.DequantizeLinear com.microsoft.FastGelu com.microsoft.Gelu com.microsoft.QLinearLeakyRelu
+        com.microsoft.QLinearSigmoid com.microsoft.QuantizeLinear com.microsoft.QuickGelu com.microsoft.ScaledSiLU""",
     ),
     (
         shared,
-        """AveragePool Col2Im CumSum GlobalAveragePool GridSample Mean ReduceMean ReduceSum Resize RoiAlign
-        RotaryEmbedding Sum Upsample ai.onnx.ml.LinearRegressor ai.onnx.ml.Scaler com.microsoft.GridSample
-        com.microsoft.RotaryEmbedding""",
+        """AveragePool Col2Im CumSum DFT GlobalAveragePool GlobalLpPool GridSample LpPool Mean ReduceL1 ReduceL2
+        ReduceMean ReduceSum Resize RoiAlign RotaryEmbedding STFT Sum Upsample ai.onnx.ml.LinearRegressor
+        ai.onnx.ml.Scaler com.microsoft.GridSample com.microsoft.RotaryEmbedding""",
     ),
     (added, "Add Sub"),
     (batch_norm, "BatchNormalization"),
-    (bilinear, "Conv ConvTranspose Einsum Gemm MatMul com.microsoft.FusedMatMul com.microsoft.TransposeMatMul"),
+    (
+        bilinear,
+        """Conv ConvTranspose Einsum Gemm MatMul com.microsoft.FusedMatMul com.microsoft.MatMulBnb4
+        com.microsoft.MatMulNBits com.microsoft.NhwcConv com.microsoft.TransposeMatMul""",
+    ),
+    (Handed(bilinear), " ".join((*QUANTISED_CONVOLUTIONS, *QUANTISED_DENSE))),
+    (
+        Handed(shared),
+        "com.microsoft.QLinearAdd com.microsoft.QLinearAveragePool com.microsoft.QLinearGlobalAveragePool",
+    ),
+    (Handed(moved), "com.microsoft.QLinearConcat com.microsoft.QLinearWhere"),
+    (squared, "ReduceSumSquare"),
     (multiplied, "Mul"),
+    (Handed(multiplied), "com.microsoft.QLinearMul"),
+    (let_through, "onnxsal.Gated"),
     (softmax, "Softmax"),
+    (Handed(softmax), "com.microsoft.QLinearSoftmax"),
 )
 """Which rule which operators have."""

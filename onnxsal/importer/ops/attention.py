@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from onnxsal.errors import ImportFault
 from onnxsal.importer.dtypes import torch_dtype
 from onnxsal.importer.operator import op
+from onnxsal.importer.parts import part, product, total, wanted
 
 
 @op("Attention", since=25)
@@ -115,18 +116,19 @@ def _attend(
     groups = q.shape[1] // k.shape[1]
     if groups > 1:
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-    if mode is None and not softcap and precision == q.dtype and q.device.type != "cpu":
+    plain = mode is None and not softcap and precision == q.dtype and not wanted("Softmax")
+    if plain and q.device.type != "cpu":
         # on the CPU the plain product is as fast, and traces to plain operators
         y = F.scaled_dot_product_attention(q, k, v, bias, scale=scale)
         return y if blind is None else y.masked_fill(blind, 0.0), None
     root = sqrt(scale)
-    scores = (q * root) @ (k * root).transpose(-1, -2)
-    capped = softcap * torch.tanh(scores / softcap) if softcap else scores
-    biased = capped if bias is None else capped + bias
-    weights = torch.softmax(biased, -1, precision).to(q.dtype)
+    scores = part("MatMul", lambda q, k: (q * root) @ (k * root).transpose(-1, -2), q, k)
+    capped = part("Tanh", lambda x: softcap * torch.tanh(x / softcap), scores) if softcap else scores
+    biased = capped if bias is None else total(capped, bias)
+    weights = part("Softmax", lambda x: torch.softmax(x, -1, precision), biased).to(q.dtype)
     weights = weights if blind is None else weights.masked_fill(blind, 0.0)
     shown = None if mode is None else (scores, capped, _blinded(biased, blind), weights)[mode]
-    return weights @ v, shown
+    return product(weights, v), shown
 
 
 def _blinded(biased: Tensor, blind: Tensor | None) -> Tensor:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from math import sqrt
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from onnxsal.errors import ImportFault
-from onnxsal.importer.operator import Carried, Host, op, real
-from onnxsal.importer.ops.microsoft_quantised import matmul_integer_to_float, matmul_integer_to_float_real
-from onnxsal.importer.quantised import Operand, Real
+from onnxsal.importer.operator import Carried, Host, op
+from onnxsal.importer.ops.microsoft_quantised import matmul_integer_to_float
+from onnxsal.importer.parts import part, product, softmax, total
 from onnxsal.importer.values import ints
 
 DOMAIN = "com.microsoft"
@@ -30,7 +29,8 @@ def join_heads(x: Tensor) -> Tensor:
 
 
 def match(q: Tensor, k: Tensor, scale: float | None) -> Tensor:
-    return (q @ k.transpose(-1, -2)) * (scale or 1 / sqrt(q.shape[-1]))
+    factor = scale or 1 / sqrt(q.shape[-1])
+    return part("MatMul", lambda q, k: (q @ k.transpose(-1, -2)) * factor, q, k)
 
 
 def _causal(scores: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def _mask_bias(mask: Tensor, scores: Tensor, filtered: float | None) -> Tensor:
 
 
 def _attended(scores: Tensor, v: Tensor) -> Tensor:
-    return join_heads(torch.softmax(scores, -1) @ v)
+    return join_heads(product(softmax(scores), v))
 
 
 @op("Attention", domain=DOMAIN)
@@ -94,9 +94,9 @@ def attention(
     """Project to queries, keys and values, and mix the values by how well queries match keys."""
     del past_sequence_length, rotary_embedding_dim
     _refuse(do_rotary, past_present_share_buffer)
-    projected = torch.matmul(input, weights)
+    projected = product(input, weights)
     return _self_attention(
-        projected if bias is None else projected + bias, mask_index, past, attention_bias,
+        projected if bias is None else total(projected, bias), mask_index, past, attention_bias,
         heads=num_heads, sizes=qkv_hidden_sizes, scale=scale, filtered=mask_filter_value, causal=unidirectional,
         keep=n_outputs > 1,
     )  # fmt: skip
@@ -125,17 +125,17 @@ def _self_attention(
     keep: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Attend with queries, keys and values that lie side by side; return the keys and values, too, if asked."""
-    parts = torch.split(projected, sizes, -1) if sizes else projected.chunk(3, -1)
-    q, k, v = (split_heads(part, heads) for part in parts)
+    three = torch.split(projected, sizes, -1) if sizes else projected.chunk(3, -1)
+    q, k, v = (split_heads(each, heads) for each in three)
     if past is not None:
         k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
     scores = match(q, k, scale)
     if causal:
-        scores = scores + _causal(scores)
+        scores = total(scores, _causal(scores))
     if mask is not None:
-        scores = scores + _mask_bias(mask, scores, filtered)
+        scores = total(scores, _mask_bias(mask, scores, filtered))
     if attention_bias is not None:
-        scores = scores + attention_bias
+        scores = total(scores, attention_bias)
     return _attended(scores, v), torch.stack([k, v]) if keep else None
 
 
@@ -161,43 +161,17 @@ def qattention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attention whose projection multiplies 8-bit matrices."""
     _refuse(do_rotary, past_present_share_buffer)
-    projected = matmul_integer_to_float(
-        input, weight, input_scale, weight_scale, input_zero_point, weight_zero_point, bias
-    )
+    none = torch.zeros((), dtype=torch.int8, device=bias.device)
+    shifts = (none if zero_point is None else zero_point for zero_point in (input_zero_point, weight_zero_point))
+    projected = part(
+        "com.microsoft.MatMulIntegerToFloat", matmul_integer_to_float,
+        input, weight, input_scale, weight_scale, *shifts, bias,
+    )  # fmt: skip
     return _self_attention(
         projected, mask_index, past, None,
         heads=num_heads, sizes=None, scale=scale, filtered=mask_filter_value, causal=unidirectional,
         keep=n_outputs > 1,
     )  # fmt: skip
-
-
-@real(qattention)
-def qattention_real(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    input_scale: Tensor,
-    weight_scale: Tensor,
-    mask_index: Tensor | None = None,
-    input_zero_point: Tensor | None = None,
-    weight_zero_point: Tensor | None = None,
-    past: Tensor | None = None,
-    **attributes: Any,
-) -> Real:
-    """Attention."""
-    product = matmul_integer_to_float_real(
-        input, weight, input_scale, weight_scale, input_zero_point, weight_zero_point, bias
-    )
-    left, right, shift = product.operands
-    given = {place: value for place, value in ((5, mask_index), (8, past)) if value is not None}
-
-    def run(x: Tensor, w: Tensor, b: Tensor, *values: Tensor) -> tuple[Tensor, Tensor | None]:
-        others = dict(zip(given, values, strict=True))
-        return attention(x, w, b, others.get(5), others.get(8), **attributes)
-
-    rest = (Operand(place, value) for place, value in given.items())
-    operands = replace(left, scale_place=3), replace(right, scale_place=4), replace(shift, place=2), *rest
-    return Real("Attention", run, operands)
 
 
 @op("MultiHeadAttention", domain=DOMAIN)
@@ -231,11 +205,11 @@ def multi_head_attention(
             k, v = (_of_beams(cache, cache_indirection, place)[:, :, : place + q.shape[2]] for cache in present)
     scores = match(q, k, scale)
     if unidirectional:
-        scores = scores + _causal(scores)
+        scores = total(scores, _causal(scores))
     if key_padding_mask is not None:
-        scores = scores + _mask_bias(key_padding_mask, scores, mask_filter_value)
+        scores = total(scores, _mask_bias(key_padding_mask, scores, mask_filter_value))
     if attention_bias is not None:
-        scores = scores + _for_beams(attention_bias, cache_indirection)
+        scores = total(scores, _for_beams(attention_bias, cache_indirection))
     return _attended(scores, v), *present, scores
 
 
@@ -305,22 +279,22 @@ def _separated(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return queries, keys and values as [B, N, S, H], however they came, with their biases added."""
     if query.dim() == 5:
-        q, k, v = (part.transpose(1, 2) for part in query.unbind(3))
+        q, k, v = (each.transpose(1, 2) for each in query.unbind(3))
     elif key is not None and key.dim() == 5:
-        k, v = (part.transpose(1, 2) for part in key.unbind(3))
+        k, v = (each.transpose(1, 2) for each in key.unbind(3))
         q = split_heads(query, heads)
     elif key is not None and value is not None:
         q = split_heads(query, heads)
-        k, v = (part if part.dim() == 4 else split_heads(part, heads) for part in (key, value))
+        k, v = (each if each.dim() == 4 else split_heads(each, heads) for each in (key, value))
     else:
         raise ImportFault("keys and values are missing")
     if bias is None:
         return q, k, v
     sizes = [heads * q.shape[3], heads * q.shape[3], bias.shape[0] - 2 * heads * q.shape[3]]
-    shifts = [part.reshape(1, heads, 1, -1) for part in torch.split(bias, sizes)]
+    shifts = [each.reshape(1, heads, 1, -1) for each in torch.split(bias, sizes)]
     if key is not None and key.dim() == 4:  # such keys and values come from another layer, with theirs added
-        return q + shifts[0], k, v
-    return q + shifts[0], k + shifts[1], v + shifts[2]
+        return total(q, shifts[0]), k, v
+    return total(q, shifts[0]), total(k, shifts[1]), total(v, shifts[2])
 
 
 @op("RotaryEmbedding", domain=DOMAIN)
@@ -390,10 +364,13 @@ def _sections(sizes: list[int], woven: bool) -> list[int]:
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor, interleaved: bool) -> Tensor:
     """Turn the first features of [B, N, S, H] by the angles of [B, S, size / 2]; the others stay."""
-    cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
+    return part("RotaryEmbedding", partial(_turned, interleaved=interleaved), x, cos.unsqueeze(1), sin.unsqueeze(1))
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, *, interleaved: bool) -> Tensor:
     size = 2 * cos.shape[-1]
-    part, rest = x[..., :size], x[..., size:]
-    a, b = (part[..., 0::2], part[..., 1::2]) if interleaved else part.chunk(2, -1)
+    first, rest = x[..., :size], x[..., size:]
+    a, b = (first[..., 0::2], first[..., 1::2]) if interleaved else first.chunk(2, -1)
     first, second = a * cos - b * sin, b * cos + a * sin
     mixed = torch.stack([first, second], -1).flatten(-2) if interleaved else torch.cat([first, second], -1)
     return torch.cat([mixed, rest], -1)

@@ -12,6 +12,7 @@ from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import Host, op
 from onnxsal.importer.ops.microsoft_attention import join_heads, match, split_heads, turn
 from onnxsal.importer.ops.microsoft_quantised import unpacked
+from onnxsal.importer.parts import part, product, softmax
 from onnxsal.importer.quantised import quantise, store
 
 DOMAIN = "com.microsoft"
@@ -99,14 +100,14 @@ def group_query_attention(
         where = where.masked_fill(where >= ends, -1)
     groups = num_heads // kv_num_heads
     scores = match(q, k.repeat_interleave(groups, 1), scale)
-    scores = softcap * torch.tanh(scores / softcap) if softcap else scores
+    scores = part("Tanh", lambda x: softcap * torch.tanh(x / softcap), scores) if softcap else scores
     if attention_bias is not None:
-        scores = scores + _to_keys(attention_bias, where)
+        scores = part("Sum", torch.add, scores, _to_keys(attention_bias, where))
     seen = _seen(places, where, bool(causal), local_window_size)
     scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
     chances = _chances(scores, head_sink, smooth_softmax == 1)
     shown = None if not qk_output else scores if qk_output == 1 else chances
-    answer = join_heads(chances @ v.repeat_interleave(groups, 1))
+    answer = join_heads(product(chances, v.repeat_interleave(groups, 1)))
     return answer, forms[0].stored(present[0]), forms[1].stored(present[1]), shown
 
 
@@ -188,7 +189,11 @@ def _normed(x: Tensor, weight: Tensor | None, epsilon: float) -> Tensor:
     """Divide each head by the root of its mean square, where a weight is given."""
     if weight is None:
         return x
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon) * weight
+
+    def run(x: Tensor, weight: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon) * weight
+
+    return part("RMSNormalization", run, x, weight, epsilon=epsilon)
 
 
 def _appended(past: Tensor | None, new: Tensor, places: Tensor, total: int) -> Tensor:
@@ -225,11 +230,11 @@ def _to_keys(bias: Tensor, where: Tensor) -> Tensor:
 def _chances(scores: Tensor, sink: Tensor | None, smooth: bool) -> Tensor:
     """Softmax over the keys, and over a sink that takes what no key gets where there is one."""
     if sink is None and not smooth:
-        return torch.softmax(scores, -1)
+        return softmax(scores)
     extra = (
         torch.zeros_like(scores[..., :1]) if sink is None else sink.reshape(1, -1, 1, 1).expand(scores[..., :1].shape)
     )
-    return torch.softmax(torch.cat([scores, extra.to(scores.dtype)], -1), -1)[..., :-1]
+    return softmax(torch.cat([scores, extra.to(scores.dtype)], -1))[..., :-1]
 
 
 @op("SparseAttention", domain=DOMAIN)
@@ -271,7 +276,7 @@ def sparse_attention(
     seen = _seen(places, where.masked_fill(where >= ends, -1), True, -1)
     seen = seen & named.repeat(1, num_heads // blocks.shape[0], 1, 1)
     scores = match(q, k, scale).masked_fill(~seen, torch.finfo(q.dtype).min)
-    return join_heads(torch.softmax(scores, -1) @ v), *present
+    return join_heads(product(softmax(scores), v)), *present
 
 
 def _block_mask(row_indices: Tensor, columns: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from onnxsal.importer.operator import layer, op
 from onnxsal.importer.ops.normalization import layer_norm_layer, layer_normalization
+from onnxsal.importer.parts import part, total
 
 DOMAIN = "com.microsoft"
 
@@ -58,10 +59,17 @@ def skip_layer_normalization(
     epsilon: float = 1e-12,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Add a shortcut (and a bias), then normalise the last axis."""
-    total = input + skip if bias is None else input + bias + skip
-    y = F.layer_norm(total, gamma.shape, gamma, beta, epsilon)
-    variance, mean = torch.var_mean(total, -1, correction=0, keepdim=True)
-    return y, mean, torch.rsqrt(variance + epsilon), total
+    x = total(input, skip) if bias is None else total(input, bias, skip)
+    variance, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
+    return _normalised(x, gamma, beta, epsilon), mean, torch.rsqrt(variance + epsilon), x
+
+
+def _normalised(x: Tensor, gamma: Tensor, beta: Tensor | None, epsilon: float) -> Tensor:
+    def run(x: Tensor, gamma: Tensor, beta: Tensor | None = None) -> Tensor:
+        return F.layer_norm(x, gamma.shape, gamma, beta, epsilon)
+
+    constants = (gamma,) if beta is None else (gamma, beta)
+    return part("LayerNormalization", run, x, *constants, epsilon=epsilon)
 
 
 @op("SkipSimplifiedLayerNormalization", domain=DOMAIN)
@@ -69,9 +77,11 @@ def skip_simplified_layer_normalization(
     input: Tensor, skip: Tensor, gamma: Tensor, bias: Tensor | None = None, *, epsilon: float = 1e-12
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Add a shortcut (and a bias), then divide the last axis by the root of its mean square."""
-    total = input + skip if bias is None else input + bias + skip
-    y, inverse = _by_root_mean_square(total, gamma, -1, epsilon)
-    return y, None, inverse, total
+    x = total(input, skip) if bias is None else total(input, bias, skip)
+    _, inverse = _by_root_mean_square(x, gamma, -1, epsilon)
+    y = part("RMSNormalization", lambda x, gamma: _by_root_mean_square(x, gamma, -1, epsilon)[0], x, gamma,
+             epsilon=epsilon)  # fmt: skip
+    return y, None, inverse, x
 
 
 @op("EmbedLayerNormalization", domain=DOMAIN)
@@ -92,10 +102,10 @@ def embed_layer_normalization(
     """Look up and add the embeddings of words, places and segments, then normalise the sum."""
     del mask_index_type  # says the second output's type, which has one form only here
     places = torch.arange(input_ids.shape[1], device=input_ids.device) if position_ids is None else position_ids
-    total = F.embedding(input_ids, word_embedding) + F.embedding(places, position_embedding)
+    x = total(F.embedding(input_ids, word_embedding), F.embedding(places, position_embedding))
     if segment_ids is not None and segment_embedding is not None:
-        total = total + F.embedding(segment_ids, segment_embedding)
-    return F.layer_norm(total, gamma.shape, gamma, beta, epsilon), _lengths(input_ids, mask), total
+        x = total(x, F.embedding(segment_ids, segment_embedding))
+    return _normalised(x, gamma, beta, epsilon), _lengths(input_ids, mask), x
 
 
 def _lengths(input_ids: Tensor, mask: Tensor | None) -> Tensor:

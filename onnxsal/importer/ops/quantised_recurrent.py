@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
-from onnxsal.importer.operator import op, real
+from onnxsal.importer.operator import op
 from onnxsal.importer.ops.quantization import dynamic_quantize_linear
-from onnxsal.importer.ops.recurrent import Cell, activations_of, arrange, loop, lstm, lstm_cell, restore, total_bias
-from onnxsal.importer.quantised import Operand, Real, exact, load
+from onnxsal.importer.ops.recurrent import Cell, activations_of, arrange, loop, lstm_cell, restore, total_bias
+from onnxsal.importer.parts import part, total
+from onnxsal.importer.quantised import exact, load
 
 
 @op("DynamicQuantizeLSTM", domain="com.microsoft")
@@ -51,7 +51,7 @@ def dynamic_quantize_lstm(
             _step,
             lstm_cell(lambda h: h.new_zeros(()), p, d, functions, clip, input_forget),
             from_state[d],
-            0.0 if bias is None else bias[d],
+            None if bias is None else bias[d],
         )
         for d in directions
     ]
@@ -59,43 +59,10 @@ def dynamic_quantize_lstm(
     return restore(0, y, h, c)
 
 
-def _step(cell: Cell, recur: Product, bias: Tensor | float, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+def _step(cell: Cell, recur: Product, bias: Tensor | None, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
     """Run a cell on the sum of its shares, added up in ONNX Runtime's order: the next step rounds what comes out."""
-    return cell((x + recur(h)) + bias, h, c)
-
-
-@real(dynamic_quantize_lstm)
-def dynamic_quantize_lstm_real(
-    x: Tensor,
-    w: Tensor,
-    r: Tensor,
-    b: Tensor | None,
-    sequence_lens: Tensor | None,
-    initial_h: Tensor | None,
-    initial_c: Tensor | None,
-    p: Tensor | None,
-    w_scale: Tensor,
-    w_zero_point: Tensor,
-    r_scale: Tensor,
-    r_zero_point: Tensor,
-    **attributes: Any,
-) -> Real:
-    """An LSTM layer."""
-    weights = _weights(1, w, w_scale, w_zero_point, 8), _weights(2, r, r_scale, r_zero_point, 10)
-    rest = dict(enumerate((b, sequence_lens, initial_h, initial_c, p), 3))
-    given = {place: value for place, value in rest.items() if value is not None}
-
-    def run(x: Tensor, w: Tensor, r: Tensor, *values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        others = dict(zip(given, values, strict=True))
-        return lstm(x, w.transpose(1, 2), r.transpose(1, 2), *map(others.get, rest), **attributes)
-
-    return Real("LSTM", run, (Operand(0, x), *weights, *(Operand(place, value) for place, value in given.items())))
-
-
-def _weights(place: int, w: Tensor, scale: Tensor, zero_point: Tensor, scale_place: int) -> Operand:
-    """Return both directions' weights, [D, inputs, gates]: a scale for each direction, or for each of its gates."""
-    shift = load(zero_point).reshape(len(w), 1, -1)
-    return Operand(place, load(w) - shift, scale.reshape(len(w), 1, -1), scale_place)
+    shares = (x, recur(h)) if bias is None else (x, recur(h), bias)
+    return cell(total(*shares), h, c)
 
 
 class Product:
@@ -106,6 +73,10 @@ class Product:
         self.scale = scale
 
     def __call__(self, x: Tensor) -> Tensor:
+        return part("Gemm", self.run, x)
+
+    def run(self, x: Tensor) -> Tensor:
+        """Return the product."""
         rounded, scale, zero_point = dynamic_quantize_linear(x)
         sums = (rounded - zero_point.to(rounded)).to(self.weights.dtype) @ self.weights
         return sums.to(x.dtype) * (scale * self.scale)

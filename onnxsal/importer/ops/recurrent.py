@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import op
+from onnxsal.importer.parts import gate, gated, linear, part, signal, total, wanted
 
 Cell = Callable[..., tuple[Tensor, ...]]
 """One step: the projected input and the states before, to the states after; the first state is the output."""
@@ -44,7 +45,7 @@ def rnn(
     functions = activations_of(names, activation_alpha, activation_beta)
     x, (h,) = arrange(x, r, [initial_h], layout)
     same = {name.lower() for name in names}
-    if sequence_lens is None and not clip and same in ({"tanh"}, {"relu"}):
+    if sequence_lens is None and not clip and same in ({"tanh"}, {"relu"}) and not wanted("Tanh"):
         kernel = torch._VF.rnn_tanh if same == {"tanh"} else torch._VF.rnn_relu
         y, h = _native(kernel, x, h, _parameters(w, r, b, [0]), direction)
         return restore(layout, y, h)
@@ -53,7 +54,7 @@ def rnn(
 
 
 def _rnn_step(r: Tensor, f: Activation, clip: float | None, x: Tensor, h: Tensor) -> tuple[Tensor]:
-    return (f(_clip(x + F.linear(h, r), clip)),)
+    return (signal(f, _clip(total(x, linear(h, r)), clip)),)
 
 
 @op("GRU")
@@ -81,7 +82,7 @@ def gru(
     functions = activations_of(names, activation_alpha, activation_beta)
     x, (h,) = arrange(x, r, [initial_h], layout)
     usual = _are(names, ("sigmoid", "tanh")) and linear_before_reset
-    if sequence_lens is None and not clip and usual:
+    if sequence_lens is None and not clip and usual and not wanted("Tanh"):
         y, h = _native(torch._VF.gru, x, h, _parameters(w, r, b, [1, 0, 2]), direction)
         return restore(layout, y, h)
     bias, hidden_bias = _gru_biases(b, r, bool(linear_before_reset))
@@ -105,9 +106,16 @@ def _gru_step(
 ) -> tuple[Tensor]:
     f, g = functions
     hidden = h.shape[-1]
-    z, reset = f(_clip(x[:, : 2 * hidden] + F.linear(h, r[: 2 * hidden]), clip)).chunk(2, -1)
-    proposed = g(_clip(x[:, 2 * hidden :] + F.linear(reset * h, r[2 * hidden :], bias), clip))
-    return ((1 - z) * proposed + z * h,)
+    z, reset = _gru_gates(r, f, clip, x, h)
+    proposed = signal(g, _clip(total(x[:, 2 * hidden :], linear(gated(reset, h), r[2 * hidden :], bias)), clip))
+    return (total(gated(1 - z, proposed), gated(z, h)),)
+
+
+def _gru_gates(r: Tensor, f: Activation, clip: float | None, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how much of the state stays, and how much of it the proposal sees."""
+    hidden = h.shape[-1]
+    z, reset = gate(f, _clip(total(x[:, : 2 * hidden], linear(h, r[: 2 * hidden])), clip)).chunk(2, -1)
+    return z, reset
 
 
 def _gru_step_linear_before_reset(
@@ -115,9 +123,9 @@ def _gru_step_linear_before_reset(
 ) -> tuple[Tensor]:
     f, g = functions
     hidden = h.shape[-1]
-    z, reset = f(_clip(x[:, : 2 * hidden] + F.linear(h, r[: 2 * hidden]), clip)).chunk(2, -1)
-    proposed = g(_clip(x[:, 2 * hidden :] + reset * F.linear(h, r[2 * hidden :], bias), clip))
-    return ((1 - z) * proposed + z * h,)
+    z, reset = _gru_gates(r, f, clip, x, h)
+    proposed = signal(g, _clip(total(x[:, 2 * hidden :], gated(reset, linear(h, r[2 * hidden :], bias))), clip))
+    return (total(gated(1 - z, proposed), gated(z, h)),)
 
 
 @op("LSTM")
@@ -147,9 +155,9 @@ def lstm(
     functions = activations_of(names, activation_alpha, activation_beta)
     x, (h, c) = arrange(x, r, [initial_h, initial_c], layout)
     usual = _are(names, ("sigmoid", "tanh", "tanh")) and not input_forget
-    if sequence_lens is None and p is None and not clip and usual:
+    if sequence_lens is None and p is None and not clip and usual and not wanted("Tanh"):
         return restore(layout, *_native(torch._VF.lstm, x, (h, c), _parameters(w, r, b, [0, 2, 3, 1]), direction))
-    cells = [lstm_cell(partial(F.linear, weight=r[d]), p, d, functions, clip, input_forget) for d in range(len(r))]
+    cells = [lstm_cell(partial(linear, weight=r[d]), p, d, functions, clip, input_forget) for d in range(len(r))]
     return restore(layout, *loop(cells, _project(x, w, total_bias(b)), [h, c], sequence_lens, direction))
 
 
@@ -178,12 +186,12 @@ def _lstm_step(
 ) -> tuple[Tensor, Tensor]:
     f, g, last = functions
     to_input, to_output, to_forget = peepholes
-    i, o, forget, proposed = (x + recur(h)).chunk(4, -1)
-    i = f(_clip(i + to_input * c, clip))
-    forget = 1 - i if input_forget else f(_clip(forget + to_forget * c, clip))
-    c = forget * c + i * g(_clip(proposed, clip))
-    o = f(_clip(o + to_output * c, clip))
-    return o * last(c), c
+    i, o, forget, proposed = total(x, recur(h)).chunk(4, -1)
+    i = gate(f, _clip(i + to_input * c, clip))
+    forget = 1 - i if input_forget else gate(f, _clip(forget + to_forget * c, clip))
+    c = total(gated(forget, c), gated(i, signal(g, _clip(proposed, clip))))
+    o = gate(f, _clip(o + to_output * c, clip))
+    return gated(o, signal(last, c)), c
 
 
 # what the three have in common
@@ -207,11 +215,11 @@ def total_bias(b: Tensor | None) -> Tensor | None:
 
 def _project(x: Tensor, w: Tensor, bias: Tensor | None) -> list[Tensor]:
     """Return each direction's share of the input in the gates, for all steps at once."""
-    return [F.linear(x, w[d], None if bias is None else bias[d]) for d in range(len(w))]
+    return [linear(x, w[d], None if bias is None else bias[d]) for d in range(len(w))]
 
 
 def _clip(x: Tensor, clip: float | None) -> Tensor:
-    return x.clamp(-clip, clip) if clip else x
+    return part("Clip", lambda value: value.clamp(-clip, clip), x) if clip else x
 
 
 def loop(
