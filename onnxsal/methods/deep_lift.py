@@ -30,8 +30,8 @@ def explain(
         baseline: The reference input: a number, the name of a baseline, or a file.
         rule: How an activation behind a weighted sum shares its difference: by the sum's whole difference (rescale), or
             by what spoke for it and what against, each by itself (reveal_cancel).
-        steps: How many points the gradient of recurrent layers and fused attention is taken at, which have no closed
-            form.
+        steps: How many points the gradient of operators without a closed form is taken at (LpPool, LRN, CDist and
+            the like).
         missing: What becomes of nodes that no rule is known for: an error, or the plain gradient and a note.
     """
     return lift.attributions(score, feeds, baseline, rule, steps, missing, "deep_lift")

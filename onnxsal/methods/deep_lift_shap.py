@@ -28,8 +28,8 @@ def explain(
     Args:
         baselines: The reference inputs: the name of a baseline that is several, or a file whose rows are baselines.
         rule: How an activation behind a weighted sum shares its difference; as in deep_lift.
-        steps: How many points the gradient of recurrent layers and fused attention is taken at, which have no closed
-            form.
+        steps: How many points the gradient of operators without a closed form is taken at (LpPool, LRN, CDist and
+            the like).
         missing: What becomes of nodes that no rule is known for: an error, or the plain gradient and a note.
     """
     references = {name: value.flatten(0, 1) for name, value in baselines.items()}

@@ -27,7 +27,6 @@ NEEDS = {
     "transformer": ("attention_rollout",),
     # trees, on which test_tree_shap.py tries them; a neuron, which test_neuron_conductance.py names
     "": ("tree_shap", "tree_shap_margin", "neuron_conductance"),
-    "cnn mlp transformer two_inputs": ("lrp",),  # no recurrent layers
 }
 """What only some of the networks have, and the methods that cannot do without it."""
 

@@ -204,8 +204,11 @@ def test_numbers_that_make_no_rule_are_refused() -> None:
 @pytest.mark.parametrize("method", ["lrp", "attn_lrp"])
 def test_the_patent_is_mentioned_and_what_has_no_rule_is_told(method: str) -> None:
     assert "patented" in (registry().get("methods", method).explain.__doc__ or "")
-    with pytest.raises(UsageError, match=f"{method}: no sound rule for 1 of .* LSTM"):
-        onnxsal.explain(model("lstm"), inputs_of("lstm"), method=method, target=0, verify=False)
+    nodes = [node("ReduceProd", ["x"], ["p"], axes=[-1], name="odds"), node("MatMul", ["p", "w"], ["y"])]
+    constants = {"w": np.ones((1, 2))}
+    proto = tiny.model(nodes, [("x", tiny.DOUBLE, ["N", 3])], [("y", tiny.DOUBLE, ["N", 2])], constants)
+    with pytest.raises(UsageError, match=f"{method}: no sound rule for 1 of 2 nodes: ReduceProd 'odds'"):
+        explain(proto, np.ones((1, 3)), target=0, method=method)
 
 
 # --- AttnLRP, by its paper --------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import op
-from onnxsal.importer.parts import gate, gated, linear, part, signal, total, wanted
+from onnxsal.importer.parts import gate, gated, linear, signal, total, wanted
 
 Cell = Callable[..., tuple[Tensor, ...]]
 """One step: the projected input and the states before, to the states after; the first state is the output."""
@@ -219,7 +219,7 @@ def _project(x: Tensor, w: Tensor, bias: Tensor | None) -> list[Tensor]:
 
 
 def _clip(x: Tensor, clip: float | None) -> Tensor:
-    return part("Clip", lambda value: value.clamp(-clip, clip), x) if clip else x
+    return signal(lambda value: value.clamp(-clip, clip), x) if clip else x
 
 
 def loop(
