@@ -208,3 +208,44 @@ def test_an_operator_is_complete_without_its_rounding(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_and_misses_by_its_rounding_alone(name: str) -> None:
     assert missed(of_case(name)).max() < 0.02
+
+
+# --- LRP --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("composite", ["epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box"])
+def test_lrp_is_that_of_the_network_before_it_was_quantised(quantised: Path, real: Path, composite: str) -> None:
+    """Rules such as z-plus tell weights by their sign, which integers have only less their zero points."""
+    options = {"method": "lrp", "target": TARGETS, "composite": composite, "epsilon": 0.05, "verify": False}
+    found, expected = (
+        onnxsal.explain(path, {"x": pictures(4, 99)}, device="cpu", **options).values["x"].ravel()
+        for path in (quantised, real)
+    )
+    assert found @ expected / np.linalg.norm(found) / np.linalg.norm(expected) > 0.95
+    assert 0.8 < np.linalg.norm(found) / np.linalg.norm(expected) < 1.25
+
+
+NOT_WHOLE = {"QGemm", "MatMulIntegerToFloat", "QAttention", "DynamicQuantizeLSTM", "QLinearSoftmax", "QLinearWhere"}
+UNBIASED = [name for name in CASES if name not in NOT_WHOLE]
+"""What adds nothing of its own (biases, constants, the rest of Softmax's expansion), so that no relevance is lost."""
+
+
+@pytest.mark.parametrize("name", UNBIASED)
+def test_an_operator_without_biases_hands_the_whole_score_on(name: str) -> None:
+    proto = CASES[name]
+    shape = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim][1:]
+    x = RNG(1).uniform(-2, 2, (3, *shape)).astype(np.float32)
+    result = onnxsal.explain(proto, {"x": x}, method="attn_lrp", target=0, verify=False, device="cpu", epsilon=1e-9)
+    sizes = np.abs(result.values["x"]).sum(tuple(range(1, x.ndim)))
+    assert (np.abs(result.values["x"].sum(tuple(range(1, x.ndim))) - result.score) / sizes).max() < 0.02
+
+
+@pytest.mark.parametrize("method", ["lrp", "attn_lrp"])
+@pytest.mark.parametrize("name", CASES)
+def test_every_quantised_operator_has_a_rule(name: str, method: str) -> None:
+    proto = CASES[name]
+    shape = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim][1:]
+    x = RNG(1).uniform(-2, 2, (3, *shape)).astype(np.float32)
+    result = onnxsal.explain(proto, {"x": x}, method=method, target=0, verify=False, device="cpu")
+    assert np.isfinite(result.values["x"]).all()
+    assert np.abs(result.values["x"]).max() > 0
