@@ -22,7 +22,10 @@ from typing import Any
 Run = Callable[[], Any]
 
 PAUSE = 0.2
-"""Seconds between runs: threads of the library that ran before still wait actively for more work."""
+"""Seconds between libraries: the threads of the one that ran before still wait actively for more work."""
+
+CALLS = 2
+"""How many calls are timed each time, after one that wakes the threads."""
 
 COLUMNS = ("forward", "compiled", "torch engine", "captum")
 
@@ -118,9 +121,11 @@ def interleaved(runs: dict[str, Run], repeats: int) -> dict[str, float]:
     for _ in range(repeats):
         for name, run in runs.items():
             time.sleep(PAUSE)
-            started = time.perf_counter()
             run()
-            seconds[name].append(time.perf_counter() - started)
+            for _ in range(CALLS):
+                started = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 

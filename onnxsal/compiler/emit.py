@@ -229,6 +229,17 @@ class Builder:
         return [tensor_proto(array, name) for name, array in self.constants.items() if name in wanted]
 
 
+def are_same(sizes: Sequence[Any] | None, others: Sequence[Any] | None) -> bool:
+    """Say whether the trace knows two shapes to be the same, without asking it for more."""
+    if sizes is None or others is None or len(sizes) != len(others):
+        return False
+    return all(_expression(a) == _expression(b) for a, b in zip(sizes, others, strict=True))
+
+
+def _expression(size: Any) -> Any:
+    return size.node.expr if isinstance(size, torch.SymInt) else size
+
+
 def tensor_proto(array: np.ndarray, name: str) -> TensorProto:
     """Return a constant as ONNX stores it; text too."""
     if array.dtype.kind in "OUS":

@@ -77,11 +77,16 @@ def max_pool_backward(
     maps: Any = 1
     for size in lead:
         maps = times(g, maps, size)
+    spatial = [g.size(x, axis) for axis in range(x.rank - rank, x.rank)]
+    counted = g.maker(indices)
+    if counted is not None and counted.op_type == "Mod":  # ONNX's own places, in the whole tensor
+        zeros = filled(g, [times(g, maps, area)], 0)
+        flat = (g.Reshape(value, [-1]) for value in (Value(counted.input[0]), gradient))
+        return g.reshape(g.ScatterElements(zeros, *flat, axis=0, reduction="add"), [*lead, *spatial])
     zeros = filled(g, [maps, area], 0)
-    rows = g.reshape(gradient, [maps, _area(g, gradient, rank)])
-    places = g.reshape(indices, [maps, _area(g, gradient, rank)])
+    rows, places = (g.reshape(value, [maps, _area(g, gradient, rank)]) for value in (gradient, indices))
     laid = g.ScatterElements(zeros, places, rows, axis=1, reduction="add")
-    return g.reshape(laid, [*lead, *(g.size(x, axis) for axis in range(x.rank - rank, x.rank))])
+    return g.reshape(laid, [*lead, *spatial])
 
 
 @lower("aten.avg_pool1d.default", "aten.avg_pool2d.default", "aten.avg_pool3d.default")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnxsal.compiler.emit import Builder, Value
+from onnxsal.compiler.emit import Builder, Value, are_same
 from onnxsal.compiler.lower import lower
 from onnxsal.compiler.lower._maps import is_number_a_map, spread
 from onnxsal.errors import CompileFault
@@ -36,9 +36,9 @@ def view(g: Builder, x: Value, shape: Sequence[Any]) -> Value:
 
 @lower("aten.expand.default")
 def expand(g: Builder, x: Value, shape: Sequence[Any], implicit: bool = False) -> Value:
-    wanted = [1 if isinstance(size, int) and size == -1 else size for size in shape]
-    if all(isinstance(size, int) for size in wanted) and x.shape == tuple(g.result.shape):
+    if are_same(x.shape, g.result.shape):
         return x
+    wanted = [1 if isinstance(size, int) and size == -1 else size for size in shape]
     if is_number_a_map(x, g.result.shape):
         return spread(g, x, g.result.shape)
     return g.Expand(x, g.vector(wanted))
