@@ -171,7 +171,12 @@ class Model:
         return self._modules[key]
 
     def session(
-        self, *, optimised: bool = True, providers: Sequence[Any] | None = None, inner: Sequence[str] = ()
+        self,
+        *,
+        optimised: bool = True,
+        providers: Sequence[Any] | None = None,
+        inner: Sequence[str] = (),
+        packed: bool = True,
     ) -> onnxruntime.InferenceSession:
         """Return an ONNX Runtime session over the original file.
 
@@ -179,12 +184,13 @@ class Model:
             optimised: False gives the run that the file means, node by node.
             providers: ONNX Runtime execution providers, as it takes them; the CPU by default.
             inner: Values of the main graph that can be asked for beside the outputs.
+            packed: Whether ONNX Runtime may keep weights once more, laid out for speed.
 
         Raises:
             ModelError: ONNX Runtime cannot load the file, or the file has no such values.
             UsageError: a provider cannot be set up on this machine.
         """
-        options = session_options(optimised)
+        options = session_options(optimised, packed=packed)
         source = self._showing(inner) if inner else self.source
         if isinstance(source, bytes) and self.folder is not None and self.external_files:
             folder = str(self.folder.resolve())
@@ -240,14 +246,16 @@ def session_on(source: str | bytes, options: Any, providers: Sequence[Any]) -> A
     return session
 
 
-def session_options(optimised: bool) -> Any:
-    """Return quiet ONNX Runtime options."""
+def session_options(optimised: bool, *, packed: bool = True) -> Any:
+    """Return quiet ONNX Runtime options; unpacked, weights are not kept once more in another layout."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimised else level.ORT_DISABLE_ALL
+    if not packed:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     return options
 
 

@@ -52,6 +52,7 @@ TABLES = {"options": "set", "set-input": "set-input"}
     show_default=True,
     help="Where random numbers come from: settled now, one more input, or drawn by the file at every run.",
 )
+@option("--external-data", is_flag=True, help="Write the weights beside the file. [default: from 2 GB on]")
 @option("--seed", type=int, default=0, show_default=True, help="Seeds constant draws.")
 @option("--preset", metavar="NAME", help="How pictures are prepared; see `onnxsal list presets`.")
 @option("--set-input", "settings", type=Pair(), multiple=True, metavar="KEY=VALUE", help="A setting of the reader.")
@@ -97,6 +98,7 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
         feeds=feeds,
         opset=given["opset"],
         draws=given["draws"],
+        external_data=given["external_data"] or None,
         seed=given["seed"],
         tolerance=given["tolerance"],
         **(tables["options"] | pairs(given["options"])),

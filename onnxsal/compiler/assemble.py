@@ -13,6 +13,7 @@ from onnx import helper
 from torch import Tensor, fx
 
 from onnxsal.compiler.alias import root
+from onnxsal.compiler.beside import Beside
 from onnxsal.compiler.dimensions import Dimensions
 from onnxsal.compiler.emit import ELEMENTS, Builder, Value
 from onnxsal.compiler.keep import element_types, inputs_of, kept_nodes, node_proto, port_proto
@@ -44,20 +45,23 @@ Item: TypeAlias = "fx.Node | Kept"
 """Something to write: a traced call, or an original node."""
 
 
-def assemble(graph: Graph, trace: Trace, opset: int, method: str, suffix: str) -> onnx.GraphProto:
+def assemble(graph: Graph, trace: Trace, opset: int, method: str, suffix: str, beside: Beside) -> onnx.GraphProto:
     """Return the graph that gives the model's outputs and what was traced, each as ``<input name><suffix>``.
+
+    Weights that the file could not hold are left to ``beside``.
 
     Raises:
         CompileFault: a traced operator cannot be written as ONNX.
     """
-    return _Assembly(graph, trace, opset, method).graph(suffix)
+    return _Assembly(graph, trace, opset, method, beside).graph(suffix)
 
 
 class _Assembly:
-    def __init__(self, graph: Graph, trace: Trace, opset: int, method: str) -> None:
+    def __init__(self, graph: Graph, trace: Trace, opset: int, method: str, beside: Beside) -> None:
         self.source = graph
         self.trace = trace
         self.method = method
+        self.beside = beside
         self.types = element_types(graph)
         self.builder = Builder(opset, taken=names_of(graph), constants=dict(graph.constants))
         self.weights = _Weights(graph)
@@ -232,7 +236,7 @@ class _Assembly:
         made = {name for node in kept for name in node.output} - ends
         known = [self.dimensions.declared(value) for n, value in self.builder.declared.items() if n in made]
         name = self.source.name or "explained"
-        constants = self.builder.initializers(wanted)
+        constants = self.beside.tensors(self.builder.used(wanted))
         return helper.make_graph(kept[::-1], name, inputs, list(outputs), constants, value_info=known)
 
 

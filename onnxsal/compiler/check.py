@@ -10,6 +10,7 @@ import onnx
 import torch
 
 from onnxsal.compiler.agreement import TRIES, Agreement
+from onnxsal.compiler.beside import LARGEST_FILE, Beside
 from onnxsal.compiler.draws import Drawing, showing
 from onnxsal.compiler.examples import open_rows, with_rows
 from onnxsal.compiler.recipe import Recipe
@@ -36,6 +37,7 @@ STANDARD_ERRORS = 6
 def check(
     model: Model,
     proto: onnx.ModelProto,
+    beside: Beside,
     recipe: Recipe,
     arrays: Mapping[str, np.ndarray],
     *,
@@ -53,8 +55,10 @@ def check(
         CompileFault: the graph is not valid, or ONNX Runtime does not take it.
         ParityError: it answers something else.
     """
-    _require_valid(proto, model)
-    session = _session(showing(proto, recipe.drawings, recipe.ports) if fresh else proto, model.name)
+    _require_valid(beside.taken_as_inputs(proto), model)
+    session = _session(
+        showing(proto, recipe.drawings, recipe.ports) if fresh else proto, beside, model.name, hold=fresh
+    )
     rows = [n for n in (*recipe.explained, *sorted(recipe.batched)) if n in open_rows(model)]
     rows = rows if recipe.together and not settled else []
     names = [output.name for output in proto.graph.output]
@@ -64,11 +68,11 @@ def check(
     figures: dict[str, Any] = {}
     for draw in range(TRIES):
         feeds = _drawn(arrays, rows, recipe, draw) if rows or draw else dict(arrays)
-        beside = _places(recipe, feeds) | ({} if fresh else _numbers(recipe, feeds, draw))
-        answers = dict(zip([*names, *shown], session(feeds | beside), strict=True))
-        beside |= {name: answers[name] for name in shown}
+        given = _places(recipe, feeds) | ({} if fresh else _numbers(recipe, feeds, draw))
+        answers = dict(zip([*names, *shown], session(feeds | given), strict=True))
+        given |= {name: answers[name] for name in shown}
         figures |= _outputs_near(model, feeds, answers)
-        for name, value in _attributions(recipe, feeds | beside).items():
+        for name, value in _attributions(recipe, feeds | given).items():
             accepted = max(tolerance, TOLERANCES.get(value.dtype.name, 0.0))
             agreement = agreements.setdefault(name, Agreement(accepted))
             agreement.compare(answers[labels[name]], value, stacked=recipe.stacked)
@@ -76,16 +80,16 @@ def check(
             break
     for name, agreement in agreements.items():
         if not agreement.holds:
-            agreement.accepted = max(agreement.accepted, _own_movement(recipe, feeds | beside, name))
+            agreement.accepted = max(agreement.accepted, _own_movement(recipe, feeds | given, name))
         _require(agreement, labels[name])
         figures[labels[name]] = agreement.worst
     examples = len(feeds[recipe.explained[0]]) if recipe.stacked else 1
     kinks = {labels[name]: _excused(agreement) for name, agreement in agreements.items() if not agreement.is_clear}
     figures = {"examples": examples, **figures, "across_kinks": kinks}
     if fresh:
-        _session(proto, model.name)({n: a for n, a in (feeds | beside).items() if n not in shown})
+        _session(proto, beside, model.name)({n: a for n, a in (feeds | given).items() if n not in shown})
         figures["draws"] = _judged(
-            recipe, lambda: session({n: a for n, a in (feeds | beside).items() if n not in shown})
+            recipe, lambda: session({n: a for n, a in (feeds | given).items() if n not in shown})
         )
     return figures
 
@@ -146,7 +150,8 @@ def _drawn(arrays: Mapping[str, np.ndarray], rows: Sequence[str], recipe: Recipe
 
 def _outputs_near(model: Model, feeds: Mapping[str, np.ndarray], answers: Mapping[str, Any]) -> dict[str, float]:
     """Compare the outputs with the original's."""
-    expected = dict(zip([p.name for p in model.outputs], model.session().run(None, dict(feeds)), strict=True))
+    session = model.session(packed=model.size <= LARGEST_FILE)
+    expected = dict(zip([p.name for p in model.outputs], session.run(None, dict(feeds)), strict=True))
     accepted = default_tolerance(model)
     found = {name: _relative(answers[name], value) for name, value in expected.items()}
     for name, gap in found.items():
@@ -190,8 +195,6 @@ def _relative(got: Any, expected: Any) -> float:
 
 def _require_valid(proto: onnx.ModelProto, model: Model) -> None:
     """Check the graph, with the shapes inferred anew, as far as the original stands such a check."""
-    if proto.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
-        return
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # checker and inference raise a handful of unrelated classes
@@ -230,28 +233,43 @@ def _places(recipe: Recipe, feeds: Mapping[str, np.ndarray]) -> dict[str, np.nda
     return {TARGET_INPUT: places[:, 0] if len(sizes) == 1 else places}
 
 
-def _session(proto: onnx.ModelProto, where: str) -> Callable[[Mapping[str, np.ndarray]], list[Any]]:
-    """Return a way to run the graph as anybody would."""
-    import onnxruntime
-
-    def fault(error: Exception) -> CompileFault:
-        return CompileFault(
-            f"ONNX Runtime does not run the compiled graph: {' '.join(str(error).split())[:400]}",
-            where=where,
-            hint="please report the model and the method, or a part of them",
-        )
-
-    try:
-        session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), session_options(True), providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        raise fault(error) from error
+def _session(
+    proto: onnx.ModelProto, beside: Beside, where: str, *, hold: bool = False
+) -> Callable[[Mapping[str, np.ndarray]], list[Any]]:
+    """Return a way to run the graph as anybody would; a large one is opened for each run, unless it is to be held."""
+    opened = _opened(proto, beside, where) if hold or not beside.arrays else None
 
     def run(feeds: Mapping[str, np.ndarray]) -> list[Any]:
+        session = opened or _opened(proto, beside, where)
         try:
             return list(session.run(None, dict(feeds)))
-        except Exception as error:
-            raise fault(error) from error
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            raise _not_run(error, where) from error
 
     return run
+
+
+def _opened(proto: onnx.ModelProto, beside: Beside, where: str) -> Any:
+    """Return a session; one of large weights holds them once, neither packed nor turned at compile time."""
+    import onnxruntime
+
+    large = bool(beside.arrays)
+    options = session_options(True, packed=not large)
+    try:
+        beside.hand_over(options)
+        return onnxruntime.InferenceSession(
+            proto.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["ConstantFolding"] if large else None,
+        )
+    except Exception as error:
+        raise _not_run(error, where) from error
+
+
+def _not_run(error: Exception, where: str) -> CompileFault:
+    return CompileFault(
+        f"ONNX Runtime does not run the compiled graph: {' '.join(str(error).split())[:400]}",
+        where=where,
+        hint="please report the model and the method, or a part of them",
+    )

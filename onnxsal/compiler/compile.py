@@ -17,6 +17,7 @@ from torch import Tensor
 
 from onnxsal.batching import batched_inputs, counts_examples
 from onnxsal.compiler.assemble import assemble, names_of
+from onnxsal.compiler.beside import Beside
 from onnxsal.compiler.check import check
 from onnxsal.compiler.draws import KINDS, Counted, Draws, drawing_graph
 from onnxsal.compiler.examples import TRACED_ROWS, examples_for, open_rows, with_rows
@@ -36,9 +37,6 @@ from onnxsal.types import Feeds, Target, TargetSpec
 LOWEST_OPSET = 17
 """The first opset with everything a compiled file is made of."""
 
-LARGEST_FILE = 2 * 1024**3 - 1024**2
-"""What fits into one protobuf, with some room; weights of larger models go beside the file."""
-
 CHECKS = {
     "input": "attributions compared with the torch engine's on the same random numbers",
     "fresh": "attributions compared with the torch engine's on the numbers that the graph drew; mean and variance of "
@@ -54,10 +52,12 @@ class CompiledModel:
     Args:
         proto: The ONNX model: the original's outputs, then ``<input name>_attribution`` for each explained input.
         facts: What it was made from, and how it was checked; also in the model's metadata.
+        beside: The weights that ``proto`` only names, because they are written beside the file.
     """
 
     proto: onnx.ModelProto
     facts: Mapping[str, Any] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
 
     @property
     def inputs(self) -> list[str]:
@@ -70,26 +70,30 @@ class CompiledModel:
         return [value.name for value in self.proto.graph.output]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the file, whole or not at all; weights of more than 2 GB go into ``<name>.data`` beside it.
+        """Write the file, whole or not at all; weights that it cannot hold go into ``<name>.data`` beside it.
 
         Raises:
             OutputError: it cannot be written.
         """
         target = Path(path)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        data = f"{target.name}.data"
+        data = target.with_name(f"{target.name}.data")
+        parts = {file: file.with_name(f".{file.name}.{os.getpid()}.part") for file in (data, target)}
         try:
-            if self.proto.ByteSize() > LARGEST_FILE:
-                onnx.save(self.proto, part, save_as_external_data=True, location=data)
-            else:
-                part.write_bytes(self.proto.SerializeToString())
-            os.replace(part, target)
+            proto = self.proto
+            if self.beside.arrays:
+                with parts[data].open("wb") as stream:
+                    proto = self.beside.write(stream, data.name, proto)
+            parts[target].write_bytes(proto.SerializeToString())
+            for file, part in parts.items():
+                if part.exists():
+                    os.replace(part, file)
         except OSError as error:
             raise OutputError(
                 f"cannot be written: {error.strerror or error}", where=str(target), hint="check the folder, or -o"
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            for part in parts.values():
+                part.unlink(missing_ok=True)
         return target
 
     def __repr__(self) -> str:
@@ -106,6 +110,7 @@ def compile(
     feeds: Mapping[str, Any] | None = None,
     opset: int | None = None,
     draws: Draws = "constant",
+    external_data: bool | None = None,
     seed: int = 0,
     tolerance: float = 1e-4,
     **options: Any,
@@ -125,6 +130,8 @@ def compile(
             example; ``"input"`` takes them at run time, as inputs ``<input>_noise`` (standard normal, [examples,
             draws, *the input's]) and ``uniform_draws`` ([examples, draws]); ``"fresh"`` lets the graph draw them anew
             at every run.
+        external_data: Whether the weights are written beside the file, into ``<name>.data``; where None, they are if
+            the file could not hold them, from 2 GB on.
         seed: Seeds constant draws.
         tolerance: How far the file may be from the torch engine, as a part of the attribution's scale.
         **options: The method's own options.
@@ -148,15 +155,18 @@ def compile(
     arrays = _traced_feeds(model, recipe, arrays)
     recipe, also_settled = _with_draws(recipe, draws, arrays)
     found = trace(model, recipe.ports, _tensors(recipe, arrays), recipe.run)
-    proto = proto_of(model, found, opset, method, "_attribution")
+    beside = Beside(external_data)
+    proto = proto_of(model, found, opset, method, "_attribution", beside)
     fresh = draws == "fresh"
     if fresh:
         graph = drawing_graph(proto.graph, recipe.drawings, recipe.explained[0], stacked=recipe.stacked)
         proto.graph.CopyFrom(graph)
     facts = _facts(recipe, found) | {"draws": _draws_facts(recipe, draws, also_settled)}
-    facts["checked"] = check(model, proto, recipe, arrays, tolerance=tolerance, settled=bool(found.fixed), fresh=fresh)
+    facts["checked"] = check(
+        model, proto, beside, recipe, arrays, tolerance=tolerance, settled=bool(found.fixed), fresh=fresh
+    )
     _describe(proto, model, facts)
-    return CompiledModel(proto, facts)
+    return CompiledModel(proto, facts, beside)
 
 
 def explained_inputs(model: Model, wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -282,12 +292,14 @@ def _tensors(recipe: Recipe, arrays: Mapping[str, np.ndarray]) -> dict[str, Tens
     return tensors
 
 
-def proto_of(model: Model, found: Trace, opset: int | None, method: str, suffix: str) -> onnx.ModelProto:
-    """Return a trace as an ONNX model."""
+def proto_of(
+    model: Model, found: Trace, opset: int | None, method: str, suffix: str, beside: Beside
+) -> onnx.ModelProto:
+    """Return a trace as an ONNX model; ``beside`` takes the weights that it does not hold."""
     opset = opset or max(model.opset.get("", 1), LOWEST_OPSET)
     if opset < LOWEST_OPSET:
         raise UsageError(f"opset {opset} is too low", where="--opset", hint=f"{LOWEST_OPSET} is the lowest")
-    graph = assemble(model.graph, found, opset, method, suffix)
+    graph = assemble(model.graph, found, opset, method, suffix, beside)
     domains = {node.domain for node in graph.node} - {""}
     imports = [
         helper.make_opsetid("", opset),

@@ -223,10 +223,10 @@ class Builder:
             return self.constant(argument).name
         return self.constant(np.array(argument, np.int64)).name
 
-    def initializers(self, used: Iterable[str]) -> list[TensorProto]:
-        """Return the constants that are used."""
-        wanted = set(used)
-        return [tensor_proto(array, name) for name, array in self.constants.items() if name in wanted]
+    def used(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the constants among some values."""
+        wanted = set(names)
+        return {name: array for name, array in self.constants.items() if name in wanted}
 
 
 def are_same(sizes: Sequence[Any] | None, others: Sequence[Any] | None) -> bool:
