@@ -6,18 +6,30 @@ values are values of the ONNX file, so that those need not be computed in anothe
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, decomposition_table
 from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
-from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
+from torch.fx.experimental.symbolic_shapes import (
+    DimDynamic,
+    GuardOnDataDependentSymNode,
+    ShapeEnv,
+    StatelessSymbolicContext,
+)
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from onnxsal.compiler.alias import root
@@ -112,15 +124,15 @@ def _without_numbers(
 
 @contextmanager
 def _faults(engine: _RecordingEngine) -> Iterator[None]:
-    """Tell at which node of the model a trace failed."""
+    """Tell where a trace failed, at a node of the model or a line of the method, and over what."""
     try:
         yield
     except OnnxsalError:
         raise
     except Exception as error:
         raise CompileFault(
-            f"cannot be traced: {' '.join(str(error).split()).partition(' While executing')[0][:300]}",
-            where=str(engine.node) if engine.node is not None else "method",
+            f"cannot be traced: {_reason(error)}",
+            where=str(engine.node) if engine.node is not None else _line(error),
             hint="a graph can only hold what does not depend on the values it is fed",
         ) from error
 
@@ -132,6 +144,29 @@ def graph_of(work: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphModu
         module = _without_writes(module, inputs)
     gather(module)
     return module
+
+
+def _reason(error: Exception) -> str:
+    """Return what an exception of the trace means for a method or a model."""
+    said = " ".join(str(error).split()).partition(" While executing")[0]
+    if isinstance(error, GuardOnDataDependentSymNode | DataDependentOutputException) or "data-dependent" in said:
+        return "a number that is computed decides what is done next"
+    if isinstance(error, DynamicOutputShapeException):
+        return "numbers that are computed decide how many there are of something"
+    if ".numpy()" in said or "meta tensor" in said:
+        return "numbers that are computed leave the graph, for numpy or Python to go on with"
+    return said[:300]
+
+
+def _line(error: Exception) -> str:
+    """Return the line of the method, or of what it calls, at which an exception came up."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_of_a_method(Path(frame.filename))]
+    return f"method, {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else "method"
+
+
+def _is_of_a_method(file: Path) -> bool:
+    """Say whether a file may be a method's: it is neither torch's nor one of those that run it."""
+    return file.parent.name == "methods" or not {"torch", "onnxsal"}.intersection(file.parts)
 
 
 def _fake(mode: FakeTensorMode, value: Tensor, shape: Sequence[Any] | None) -> FakeTensor:

@@ -81,7 +81,6 @@ DRAWING = {"deep_lift_shap", "gradient_shap", "smoothgrad", "rise"}
 BESIDE = "tests/methods/test_black_box.py compiles it"
 LEFT_OUT = {
     "attention_rollout": "it is for attention",
-    "eigen_cam": "a singular value decomposition is no ONNX operator",
     "feature_ablation": BESIDE,
     "feature_permutation": "it sets the examples of a call beside one another",
     "guided_ig": "it takes minutes: each of its steps follows from the one before",
@@ -134,9 +133,20 @@ def test_a_method_of_a_layer_is_refused(method):
         onnxsal.compile(DIGITS, method=method, target=3)
 
 
-def test_a_method_that_cannot_be_written_says_where():
-    with pytest.raises(CompileFault, match=r"eigen_cam, node .*: operator aten\._linalg_svd.* has no lowering"):
-        onnxsal.compile(DIGITS, method="eigen_cam")
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ("hsic", "hsic, .*: picks by a mask: how many are picked depends on values"),
+        (
+            "partition_shap",
+            r"method, partition_shap.py line \d+: .* a number that is computed decides what is done next",
+        ),
+        ("xrai", r"method, xrai.py line \d+: .* numbers that are computed leave the graph"),
+    ],
+)
+def test_a_method_that_cannot_be_written_says_where(method, says):
+    with pytest.raises(CompileFault, match=says):
+        onnxsal.compile(DIGITS, method=method, target=3)
 
 
 def test_target_at_run_time():
@@ -237,7 +247,7 @@ def test_a_method_that_looks_at_values_says_so(monkeypatch):
 
     _, provider = registry().find("methods", "saliency")
     monkeypatch.setattr(registry(), "find", lambda *_: (Method("peeking", explain), provider))
-    with pytest.raises(CompileFault, match="depend on the values"):
+    with pytest.raises(CompileFault, match=r"method, test_compile.py line \d+: .*decides what is done next"):
         onnxsal.compile(DIGITS, method="peeking")
 
 

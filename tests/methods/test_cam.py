@@ -19,6 +19,7 @@ from torch.nn import functional
 import onnxsal
 from onnxsal.errors import UsageError
 from onnxsal.methods._cam import Layout, layout_of
+from onnxsal.methods.eigen_cam import along_first_direction
 from tests import models_for_tests as tiny
 
 CAMS = (
@@ -140,6 +141,20 @@ def test_eigen_cam_follows_the_largest_eigenvector(network: Network, model: onnx
         seen = table @ torch.from_numpy(vectors[:, values.argmax()])
         expected.append((seen * seen.sum().sign()).clamp_min(0).reshape(example.shape[1:]))
     torch.testing.assert_close(cam(model, "eigen_cam", pictures), large(torch.stack(expected)), rtol=1e-5, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 40), (3, 40, 5), (2, 9, 9)])
+@pytest.mark.parametrize("spectrum", [1e-1, 1e-6, 0.0])
+def test_the_first_direction_is_that_of_a_singular_value_decomposition(shape: tuple[int, ...], spectrum: float) -> None:
+    """The largest singular value is larger than the next by ``spectrum``; 0: all numbers are zero."""
+    generator = torch.Generator().manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(shape, generator=generator, dtype=torch.float64), full_matrices=False)
+    values = torch.linspace(1, 0.1, left.shape[2], dtype=torch.float64).repeat(shape[0], 1)
+    values[:, 1] = 1 - spectrum
+    tables = (left * values[:, None]) @ right * (10.0 if spectrum else 0.0)
+    seen, expected = along_first_direction(tables), 10 * left[:, :, 0] * bool(spectrum)
+    sign = (seen * expected).sum(1, keepdim=True).sign()
+    torch.testing.assert_close(seen * sign if spectrum else seen, expected, rtol=0, atol=1e-8)
 
 
 def test_score_cam_masks_the_picture_with_each_map(network: Network, model: onnxsal.Model, pictures: Tensor) -> None:
