@@ -44,6 +44,14 @@ TABLES = {"options": "set", "set-input": "set-input"}
     metavar="NAME",
     help="Explain this input only; repeat. [default: all of floating point]",
 )
+@option(
+    "--fix",
+    "fixed",
+    type=Pair(),
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Hold this input to a number, or a JSON list of them; the file no longer takes it. Repeat.",
+)
 @option("--opset", type=click.IntRange(min=17), help="The file's opset. [default: the model's own, at least 17]")
 @option(
     "--draws",
@@ -88,13 +96,15 @@ def command(ctx: click.Context, /, model: str, input: str | None, method: str, *
 
     opened = model_of(model)
     messages.detail(f"read {opened.name}")
-    feeds = _feeds(opened, files, tables["set-input"] | pairs(given["settings"]), given["preset"])
+    fixed = {name: _number(name, text) for name, text in given["fixed"]}
+    feeds = _feeds(opened, fixed, files, tables["set-input"] | pairs(given["settings"]), given["preset"])
     compiled = compile(
         opened,
         method=method,
         target=targets_of(given["target"]),
         target_input=given["target_input"],
         inputs=given["inputs"] or None,
+        fixed=fixed,
         feeds=feeds,
         opset=given["opset"],
         draws=given["draws"],
@@ -126,7 +136,18 @@ def _check_method(method: str, options: dict[str, Any]) -> None:
     registry().get("methods", method).check_options(options)
 
 
-def _feeds(model: Model, files: Any, settings: dict[str, Any], preset: str | None) -> Any:
+def _number(name: str, text: str) -> Any:
+    """Return the numbers that an input is fixed to."""
+    from onnxsal.errors import UsageError
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no number", where=f"--fix {name}", hint="say 16000, true or [1, 2]") from error
+
+
+def _feeds(model: Model, fixed: dict[str, Any], files: Any, settings: dict[str, Any], preset: str | None) -> Any:
     from onnxsal.inputs import read_inputs
 
-    return read_inputs(model.inputs, files, settings, preset)[0] if files else None
+    ports = [port for port in model.inputs if port.name not in fixed]
+    return read_inputs(ports, files, settings, preset)[0] if files else None

@@ -21,6 +21,7 @@ from onnxsal.compiler.beside import Beside
 from onnxsal.compiler.check import check
 from onnxsal.compiler.draws import KINDS, Counted, Draws, drawing_graph
 from onnxsal.compiler.examples import TRACED_ROWS, examples_for, open_rows, with_rows
+from onnxsal.compiler.fixed import with_fixed
 from onnxsal.compiler.recipe import Recipe
 from onnxsal.compiler.target import TARGET_INPUT, GraphTarget, graph_target
 from onnxsal.compiler.trace import Trace, rehearse, trace
@@ -107,6 +108,7 @@ def compile(
     target: TargetSpec = None,
     target_input: bool = False,
     inputs: Sequence[str] | None = None,
+    fixed: Mapping[str, Any] | None = None,
     feeds: Mapping[str, Any] | None = None,
     opset: int | None = None,
     draws: Draws = "constant",
@@ -124,6 +126,8 @@ def compile(
         target_input: Whether the file takes the target as one more input, ``target``: int64 [examples], or
             [examples, axes] where an output has several axes. ``target`` may then name the output.
         inputs: Names of the inputs to explain; None means every floating-point one.
+        fixed: Numbers by input name that the file holds, and no longer takes: what decides which branch of an ``If`` is
+            run, a sampling rate.
         feeds: Arrays by input name to trace and check with, for models that do not take any numbers; drawn where None.
         opset: The file's opset; the model's own where None, at least 17.
         draws: Where the random numbers of the method come from: ``"constant"`` settles them now, alike for every
@@ -141,7 +145,9 @@ def compile(
         CompileFault: something of method or model cannot be written as ONNX.
         ParityError: the file does not answer what the model and the torch engine answer.
     """
-    model = model if isinstance(model, Model) else load(model)
+    deployed = model if isinstance(model, Model) else load(model)
+    model = with_fixed(deployed, fixed or {})
+    feeds = None if feeds is None else {name: value for name, value in feeds.items() if name not in (fixed or {})}
     choice = choose(method, options)
     if choice.method.through:
         raise CompileFault(
@@ -161,7 +167,10 @@ def compile(
     if fresh:
         graph = drawing_graph(proto.graph, recipe.drawings, recipe.explained[0], stacked=recipe.stacked)
         proto.graph.CopyFrom(graph)
-    facts = _facts(recipe, found) | {"draws": _draws_facts(recipe, draws, also_settled)}
+    facts = _facts(deployed, recipe, found) | {
+        "fixed_inputs": _plain(fixed or {}),
+        "draws": _draws_facts(recipe, draws, also_settled),
+    }
     facts["checked"] = check(
         model, proto, beside, recipe, arrays, tolerance=tolerance, settled=bool(found.fixed), fresh=fresh
     )
@@ -310,10 +319,14 @@ def proto_of(
     return proto
 
 
-def _facts(recipe: Recipe, found: Trace) -> dict[str, Any]:
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.asarray(value).tolist() for name, value in values.items()}
+
+
+def _facts(model: Model, recipe: Recipe, found: Trace) -> dict[str, Any]:
     import onnxsal
 
-    choice, model = recipe.choice, recipe.model
+    choice = recipe.choice
     return {
         "model": model.name,
         "model_sha256": model.sha256,

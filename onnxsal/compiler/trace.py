@@ -131,9 +131,10 @@ def _faults(engine: _RecordingEngine) -> Iterator[None]:
         raise
     except Exception as error:
         raise CompileFault(
-            f"cannot be traced: {_reason(error)}",
+            f"cannot be traced: {_reason(error, engine.node)}",
             where=str(engine.node) if engine.node is not None else _line(error),
-            hint="a graph can only hold what does not depend on the values it is fed",
+            hint="a graph can only hold what does not depend on the values it is fed; an input that decides can be held "
+            "to one value: --fix NAME=NUMBER",
         ) from error
 
 
@@ -146,8 +147,10 @@ def graph_of(work: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphModu
     return module
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, node: Any) -> str:
     """Return what an exception of the trace means for a method or a model."""
+    if getattr(node, "op_type", "") == "If":
+        return "a number that is fed or computed decides which branch is run"
     said = " ".join(str(error).split()).partition(" While executing")[0]
     if isinstance(error, GuardOnDataDependentSymNode | DataDependentOutputException) or "data-dependent" in said:
         return "a number that is computed decides what is done next"

@@ -33,5 +33,17 @@ def test_saliency_compiles(name):
     assert compiled.proto.ByteSize() <= 1.3 * model.size + 200_000  # small models are mostly nodes
 
 
+@pytest.mark.parametrize("name", ["silero_vad_v6", "silero_vad_op18_ifless", "silero_vad_v4"])
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_a_branch_that_an_input_decides_compiles_where_the_input_is_fixed(name, rate):
+    model, feeds = onnxsal.load(corpus.model(name)), corpus.inputs(name)
+    if rate == 8000:
+        feeds["input"] = feeds["input"][:, : feeds["input"].shape[1] // 2]
+    target = f"{model.outputs[0].name}.max()"
+    compiled = onnxsal.compile(model, target=target, feeds=feeds, fixed={"sr": rate}, abs=False)
+    assert "sr" not in compiled.inputs
+    assert compiled.facts["checked"]["input_attribution"] <= 1e-4
+
+
 def test_the_list_names_models_of_the_corpus():
     assert set(UNCOMPILED) <= set(corpus.ids())
