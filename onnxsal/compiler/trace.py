@@ -97,9 +97,7 @@ def trace(model: Model, ports: Sequence[Port], values: Mapping[str, Tensor], bod
         return [*found.values(), *(v for run in engine.runs for v in (*run.feeds.values(), *run.values.values()))]
 
     with _faults(engine), mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), Rewriting():
-        module = make_fx(work, decomposition_table=_decompositions())(*fakes.values())
-        if any(_writes(node) for node in module.graph.nodes):
-            module = _without_writes(module, list(fakes.values()))
+        module = graph_of(work, list(fakes.values()))
     return _sorted(module, ports, layout, _settled(ports, fakes))
 
 
@@ -133,8 +131,8 @@ def _faults(engine: _RecordingEngine) -> Iterator[None]:
         raise CompileFault(
             f"cannot be traced: {_reason(error, engine.node)}",
             where=str(engine.node) if engine.node is not None else _line(error),
-            hint="a graph can only hold what does not depend on the values it is fed; an input that decides can be held "
-            "to one value: --fix NAME=NUMBER",
+            hint="a graph can only hold what does not depend on the values it is fed; an input that decides can be "
+            "held to one: --fix NAME=NUMBER",
         ) from error
 
 
