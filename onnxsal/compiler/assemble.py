@@ -45,15 +45,17 @@ Item: TypeAlias = "fx.Node | Kept"
 """Something to write: a traced call, or an original node."""
 
 
-def assemble(graph: Graph, trace: Trace, opset: int, method: str, suffix: str, beside: Beside) -> onnx.GraphProto:
+def assemble(
+    graph: Graph, trace: Trace, opset: int, method: str, suffix: str, beside: Beside | None = None
+) -> onnx.GraphProto:
     """Return the graph that gives the model's outputs and what was traced, each as ``<input name><suffix>``.
 
-    Weights that the file could not hold are left to ``beside``.
+    Weights that the file could not hold are left to ``beside``, if there is one.
 
     Raises:
         CompileFault: a traced operator cannot be written as ONNX.
     """
-    return _Assembly(graph, trace, opset, method, beside).graph(suffix)
+    return _Assembly(graph, trace, opset, method, beside or Beside(False)).graph(suffix)
 
 
 class _Assembly:
