@@ -302,7 +302,7 @@ def _tensors(recipe: Recipe, arrays: Mapping[str, np.ndarray]) -> dict[str, Tens
 
 
 def proto_of(
-    model: Model, found: Trace, opset: int | None, method: str, suffix: str, beside: Beside
+    model: Model, found: Trace, opset: int | None, method: str, suffix: str, beside: Beside | None = None
 ) -> onnx.ModelProto:
     """Return a trace as an ONNX model; ``beside`` takes the weights that it does not hold."""
     opset = opset or max(model.opset.get("", 1), LOWEST_OPSET)

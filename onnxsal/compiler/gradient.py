@@ -21,7 +21,6 @@ from torch import Tensor
 
 from onnxsal import cache
 from onnxsal.compiler.agreement import TRIES, Agreement
-from onnxsal.compiler.beside import LARGEST_FILE, Beside
 from onnxsal.compiler.compile import proto_of
 from onnxsal.compiler.examples import TRACED_ROWS, open_rows, with_rows
 from onnxsal.compiler.trace import trace
@@ -52,12 +51,10 @@ class CompiledGradient:
     Args:
         path: Where it lies, in the cache.
         fixed: The dimensions it is fixed to, as text; empty where it takes whatever the model takes.
-        beside: Weights of the model that were too large for it.
     """
 
     path: Path
     fixed: tuple[str, ...]
-    beside: Beside
 
 
 def compiled_gradient(
@@ -78,14 +75,13 @@ def compiled_gradient(
     """
     key = _key(model, explained, wanted, device)
     for exact in (key, (*key, _shapes(feeds))):
-        kept = _kept(exact, model)
+        kept = _kept(exact)
         if kept is not None and (not kept.fixed or exact is not key):
             return kept
     traced, others = _with_other_rows(model, feeds)
-    beside = Beside(among=model.graph.constants)
-    proto, fixed = _compile(model, explained, wanted, traced, beside)
-    _prove(model, proto, beside, explained, wanted, feeds if fixed else others, device)
-    return CompiledGradient(_keep((*key, _shapes(feeds)) if fixed else key, proto, fixed), tuple(fixed), beside)
+    proto, fixed = _compile(model, explained, wanted, traced)
+    _prove(model, proto, explained, wanted, feeds if fixed else others, device)
+    return _keep((*key, _shapes(feeds)) if fixed else key, proto, fixed)
 
 
 def _with_other_rows(model: Model, feeds: Feeds) -> tuple[Feeds, Feeds]:
@@ -125,21 +121,19 @@ def _file(key: tuple[str, ...]) -> Path:
     return cache.folder() / KIND / f"{name}.onnx"
 
 
-def _kept(key: tuple[str, ...], model: Model) -> CompiledGradient | None:
+def _kept(key: tuple[str, ...]) -> CompiledGradient | None:
     """Return what the cache holds under a key; a file that is not what was written counts as none."""
     known = cache.read(KIND, key)
     path = _file(key)
     try:
         if not known or _hash(path) != known["sha256"]:
             return None
-        large = model.size > LARGEST_FILE
-        beside = Beside.of(onnx.load(path, load_external_data=False), model.graph.constants) if large else Beside()
     except OSError:
         return None
-    return CompiledGradient(path, tuple(known["fixed"]), beside)
+    return CompiledGradient(path, tuple(known["fixed"]))
 
 
-def _keep(key: tuple[str, ...], proto: onnx.ModelProto, fixed: Sequence[str]) -> Path:
+def _keep(key: tuple[str, ...], proto: onnx.ModelProto, fixed: Sequence[str]) -> CompiledGradient:
     """Write a file into the cache whole, then what it is known by; another process may do the same at any moment."""
     path = _file(key)
     data = proto.SerializeToString()
@@ -153,7 +147,7 @@ def _keep(key: tuple[str, ...], proto: onnx.ModelProto, fixed: Sequence[str]) ->
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
     cache.write(KIND, key, {"sha256": hashlib.sha256(data).hexdigest(), "fixed": list(fixed)})
-    return path
+    return CompiledGradient(path, tuple(fixed))
 
 
 def _hash(path: Path) -> str:
@@ -165,7 +159,7 @@ def _hash(path: Path) -> str:
 
 
 def _compile(
-    model: Model, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds, beside: Beside
+    model: Model, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds
 ) -> tuple[onnx.ModelProto, list[str]]:
     outputs = {port.name: port for port in model.outputs}
     with torch.no_grad():
@@ -181,7 +175,7 @@ def _compile(
         return engine.gradients(inputs, explained, lambda found: _sent(found, back), wanted)
 
     found = trace(model, [*model.inputs, *backs], values, body)
-    return proto_of(model, found, None, "gradient", "_gradient", beside), found.fixed
+    return proto_of(model, found, None, "gradient", "_gradient"), found.fixed
 
 
 def _back_port(output: Port, answer: Tensor) -> Port:
@@ -195,16 +189,10 @@ def _sent(found: Feeds, back: Feeds) -> Tensor:
 
 
 def _prove(
-    model: Model,
-    proto: onnx.ModelProto,
-    beside: Beside,
-    explained: Sequence[str],
-    wanted: Sequence[str],
-    feeds: Feeds,
-    device: str,
+    model: Model, proto: onnx.ModelProto, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds, device: str
 ) -> None:
     """Compare with the torch engine and the original, for random numbers that come back."""
-    engine, session = TorchEngine(model, "cpu"), open_session(proto.SerializeToString(), device, beside)
+    engine, session = TorchEngine(model, "cpu"), open_session(proto.SerializeToString(), device)
     agreements = {n: Agreement(max(TOLERANCE, TOLERANCES.get(_name(feeds[n].dtype), 0.0))) for n in explained}
     arrays = {name: to_host(value) for name, value in feeds.items()}
     for draw in range(TRIES):
@@ -251,13 +239,10 @@ def _differs(name: str, gap: float, device: str) -> ParityError:
     )
 
 
-def open_session(source: bytes | str, device: str = CPU, beside: Beside | None = None) -> Any:
+def open_session(source: bytes | str, device: str = CPU) -> Any:
     """Return an ONNX Runtime session over a compiled gradient."""
-    options = session_options(True)
     try:
-        if beside is not None:
-            beside.hand_over(options)
-        return session_on(source, options, providers_of(device))
+        return session_on(source, session_options(True), providers_of(device))
     except UsageError:
         raise
     except Exception as error:  # onnxruntime raises a dozen unrelated classes

@@ -102,7 +102,7 @@ class CompiledEngine(TorchEngine):
             shapes = {name: (outputs[name].shape, outputs[name].dtype) for name in names}
             kept = compiled_gradient(self.model, explained, names, values, self.original.place)
             if kept.path not in self._gradients:
-                self._gradients[kept.path] = open_session(str(kept.path), self.original.place, kept.beside)
+                self._gradients[kept.path] = open_session(str(kept.path), self.original.place)
             self._gradients[key] = self._gradients[kept.path], shapes
         return self._gradients[key]
 

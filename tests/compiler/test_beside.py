@@ -13,7 +13,6 @@ import pytest
 from onnx import TensorProto, helper
 
 import onnxsal
-from onnxsal import cache
 from onnxsal.errors import OutputError
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -59,18 +58,6 @@ def test_nothing_is_left_where_it_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="No space left"):
         compiled.save(tmp_path / "explained.onnx")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_gradient_in_the_cache_leaves_a_large_models_weights_to_the_model(monkeypatch):
-    expected = onnxsal.explain(DIGITS, digits(), method="saliency", target=3).values["image"]
-    for module in ("beside", "gradient"):
-        monkeypatch.setattr(f"onnxsal.compiler.{module}.LARGEST_FILE", 10_000)
-    for _ in range(2):
-        model = onnxsal.load(DIGITS)
-        found = onnxsal.explain(model, digits(), method="saliency", target=3, engine="compiled").values["image"]
-        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-    (file,) = (cache.folder() / "compiled").glob("*.onnx")
-    assert file.stat().st_size < DIGITS.stat().st_size
 
 
 SCRIPT = """
