@@ -62,6 +62,12 @@ def relevance(score: Score, feeds: Feeds, settings: Settings, missing: Missing, 
     return score.gradients(feeds, rules=_chooser(way, settings), relevance=True)
 
 
+def meets_convolutions(score: Score) -> bool:
+    """Say whether a convolution is the first weighted sum that the explained inputs meet."""
+    sums = _weighted_sums(Way(score, FAMILY))
+    return any(first and node.operator in (*CONVOLUTIONS, *QUANTISED_CONVOLUTIONS) for node, first in sums)
+
+
 def _chooser(way: Way, settings: Settings) -> Callable[[Any], Rule | None]:
     """Return the rule for each node: weighted sums by their place, others by their operator and what stands around."""
     special: dict[str, Rule] = {}

@@ -327,3 +327,14 @@ def test_relevance_that_explodes_is_noted() -> None:
         notes[other] = " ".join(onnxsal.explain(proto, x, method="attn_lrp", target=0).provenance.notes)
     assert "e+06 times the score" in notes[999.999]
     assert "times the score" not in notes[500.0]
+
+
+def test_gamma_is_taken_where_a_convolution_makes_the_tokens(tmp_path: Path) -> None:
+    module, x = net(), torch.randn(3, 2, 6, 6, dtype=torch.float64)
+    path = exported(module, x, tmp_path)
+    plain = onnxsal.explain(path, {"x": x}, method="attn_lrp", target=TARGETS, verify=False, device="cpu")
+    assert "attn_lrp takes gamma=0.25, for the inputs first meet a convolution" in " ".join(plain.provenance.notes)
+    np.testing.assert_array_equal(plain.values["x"], explain(path, x, method="attn_lrp", gamma=0.25))
+    assert np.abs(plain.values["x"] - explain(path, x, method="attn_lrp", gamma=0.0)).max() > 1e-3
+    words = onnxsal.explain(model("transformer"), inputs_of("transformer"), method="attn_lrp", target=0, verify=False)
+    assert "gamma" not in " ".join(words.provenance.notes)
