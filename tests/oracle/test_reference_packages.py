@@ -121,4 +121,4 @@ def test_class_activation_maps_are_pytorch_grad_cams(method: str, monkeypatch: p
     theirs = explainer(pictures, [ClassifierOutputTarget(target) for target in TARGETS])
     expected = large(torch.from_numpy(np.asarray(theirs)).double())
     single = method == "ablation_cam"  # its scores are kept in single precision
-    torch.testing.assert_close(found, expected, rtol=1e-4 if single else 1e-5, atol=1e-6 * float(expected.max()))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=(1e-4 if single else 1e-6) * float(expected.max()))
