@@ -25,7 +25,7 @@ from onnxsal.importer.fold import fold
 from onnxsal.importer.graph import Graph, Node
 from onnxsal.importer.lookup import Lookup, default_lookup
 from onnxsal.importer.operator import Operator
-from onnxsal.importer.quantised import accepts, moves_on, store, unrounded
+from onnxsal.importer.quantised import accepts, moves_on, rounds, store, unrounded
 from onnxsal.importer.values import as_tensor, is_text, to_parameter
 
 MEANINGLESS = frozenset({"consumed_inputs"})
@@ -167,6 +167,8 @@ class _Builder:
         keywords = {name: self._attribute(value, name) for name, value in self._known_attributes(node, operator)}
         if operator.counts_outputs:
             keywords["n_outputs"] = len(node.outputs)
+        if operator.asks_for_constants:
+            keywords["constants"] = tuple(i for i, name in enumerate(node.inputs) if self._is_constant(name))
         if operator.stores is not None:
             keywords["stored"] = self._stored_type(node, operator)
         self._carry_on(node, keywords.get("stored"))
@@ -274,7 +276,9 @@ class _Builder:
             return None
         if len(node.outputs) > 1 and not operator.layer_gives_all:
             return None
-        if not all(not name or (name in self.source.constants and name not in self.values) for name in names):
+        if not all(not name or self._is_constant(name) for name in names):
+            return None
+        if not self.rounding and rounds(node):  # its function is told to leave the rounding out
             return None
         weights = [self._parameter(self.source.constants[name]) if name else None for name in names]
         module = operator.layer(*weights, **dict(self._known_attributes(node, operator)))
@@ -284,6 +288,9 @@ class _Builder:
         call = self.fx.call_module(self._attach(node.name, module), (data,))
         call.meta["onnx_weights"] = names
         return call
+
+    def _is_constant(self, name: str) -> bool:
+        return name in self.source.constants and name not in self.values
 
     def _convert(self, node: Node, converter: Converter) -> fx.Node:
         module, inputs = converter.convert(node, self.source)

@@ -9,7 +9,8 @@ Positional parameters are the node's inputs (an absent optional one is ``None``;
 variadic), keyword-only ones its attributes with the schema's names and defaults. A parameter annotated `Host` is handed
 a numpy array: the shape of a Reshape, the axes of a reduction. The return annotation says what comes out: ``Tensor``;
 ``tuple[...]`` where the schema has several outputs; ``Host`` for shapes; ``list`` for a sequence. `AsIs` leaves an
-argument as it comes. A keyword-only parameter ``n_outputs`` is handed the number of outputs the node declares;
+argument as it comes. A keyword-only parameter ``n_outputs`` is handed the number of outputs the node declares; one
+called ``constants`` the places of the inputs that are constants, for kernels that prepare those otherwise;
 one called ``stored`` the element type in which the file stores the first output, which is then carried as floats (None
 where only the run can tell). The default of ``stored`` is the type where no input ``y_zero_point`` says another; an
 empty default says that without that input the output is not quantised.
@@ -77,6 +78,7 @@ class Operator:
         self.keeps_from = len(positional) if rest and hints.get(rest) == AsIs else None
         self.attributes = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.counts_outputs = self.attributes.pop("n_outputs", None) is not None
+        self.asks_for_constants = self.attributes.pop("constants", None) is not None
         self.stores: str | None = self.attributes.pop("stored", None)
         self.takes_carried = frozenset(i for i, p in enumerate(positional) if hints.get(p.name) == Carried)
         self.carries_from = len(positional) if rest and hints.get(rest) == Carried else None

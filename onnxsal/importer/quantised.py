@@ -42,6 +42,9 @@ ROUNDING = ("QuantizeLinear", "DynamicQuantize", "QLinear", "QGemm")
 SUMMING = ("MatMulInteger", "ConvInteger")
 """Operators that sum products of what was rounded."""
 
+COARSE = 4
+"""The accuracy level at which ONNX Runtime multiplies 8-bit integers where weights of few bits are constant."""
+
 FLOATS = {
     name: to_tensor(np.zeros(0, getattr(ml_dtypes, name))).dtype
     for name in ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz")
@@ -65,7 +68,21 @@ def moves_on(node: Node) -> bool:
 
 def rounds(node: Node) -> bool:
     """Say whether a node rounds to few bits."""
-    return node.op_type.startswith(ROUNDING)
+    if node.op_type.startswith(ROUNDING):
+        return True
+    if node.domain != "com.microsoft":
+        return False
+    given = node.attributes
+    match node.op_type:
+        case "GroupQueryAttention":
+            return given.get("k_quant_type", "NONE") != "NONE" or given.get("v_quant_type", "NONE") != "NONE"
+        case "MatMulNBits":
+            return given.get("accuracy_level") == COARSE
+        case "QMoE":
+            widths = {given.get(f"{layer}expert_weight_bits") for layer in ("", "fc1_", "fc2_", "fc3_")}
+            return bool(given.get("block_size")) and (8 in widths or given.get("accuracy_level") == COARSE)
+        case _:
+            return False
 
 
 _rounding: ContextVar[bool] = ContextVar("rounding", default=True)
@@ -90,7 +107,7 @@ class Unrounded:
 
 def unrounded(node: Node, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return what computes a node's function without rounding; other nodes' functions as they are."""
-    return Unrounded(function) if node.op_type.startswith(ROUNDING + SUMMING) else function
+    return Unrounded(function) if rounds(node) or node.op_type.startswith(SUMMING) else function
 
 
 def _is_float(element: Any) -> bool:
@@ -240,6 +257,16 @@ def bounds_of(step: Tensor, zero_point: Tensor | None, stored: str) -> tuple[Ten
     shift = torch.zeros_like(step) if zero_point is None else zero_point.to(step)
     low, high = limits(stored)
     return (low - shift) * step, (high - shift) * step
+
+
+def coarse(x: Tensor, block_size: int) -> Tensor:
+    """Return numbers as a product of 8-bit integers sees them: of each block of a row 127 steps to its largest."""
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    blocks = torch.nn.functional.pad(wide, (0, -x.shape[-1] % block_size)).unflatten(-1, (-1, block_size))
+    largest = blocks.detach().abs().amax(-1, keepdim=True)
+    steps = torch.where(largest > 0, 127 / largest, 0.0)
+    rounded = quantise(blocks * steps, None, "int8", fitted=True) * (largest / 127)
+    return rounded.flatten(-2)[..., : x.shape[-1]]
 
 
 def spread(value: Tensor, like: Tensor, axis: int, block_size: int = 0) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from onnxsal.errors import ImportFault
-from onnxsal.importer.operator import op
+from onnxsal.importer.operator import Host, op
+from onnxsal.importer.ops.slicing import slice_by_input
 
 
 @op("Affine")
@@ -26,6 +27,18 @@ def scaled_tanh(x: Tensor, *, alpha: float | None = None, beta: float | None = N
 def parametric_softplus(x: Tensor, *, alpha: float | None = None, beta: float | None = None) -> Tensor:
     """Bend smoothly towards zero, scaled before and after."""
     return (alpha or 0.0) * F.softplus((beta or 0.0) * x)
+
+
+@op("Scale")
+def scale(input: Tensor, *, scale: float = 1.0) -> Tensor:
+    """Multiply by a number."""
+    return input * scale
+
+
+@op("DynamicSlice")
+def dynamic_slice(data: Tensor, starts: Host, ends: Host, axes: Host | None = None) -> Tensor:
+    """Cut a range out of some axes."""
+    return slice_by_input(data, starts, ends, axes)
 
 
 @op("ImageScaler")

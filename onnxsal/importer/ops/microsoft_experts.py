@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import op
 from onnxsal.importer.ops.microsoft_quantised import block_weight, unpacked
+from onnxsal.importer.quantised import COARSE, coarse
 
 DOMAIN = "com.microsoft"
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
@@ -50,11 +52,43 @@ def mixture_of_experts(
     chances = torch.softmax(router_probs, -1)
     return _mixture(
         input, _shares(chances, chances, k, bool(normalize_routing_weights)),
-        (fc1_experts_weights, fc1_experts_bias), (fc2_experts_weights, fc2_experts_bias),
-        None if fc3_experts_weights is None else (fc3_experts_weights, fc3_experts_bias),
+        Layer(fc1_experts_weights, fc1_experts_bias), Layer(fc2_experts_weights, fc2_experts_bias),
+        None if fc3_experts_weights is None else Layer(fc3_experts_weights, fc3_experts_bias),
         activation=activation_type, alpha=activation_alpha, beta=activation_beta, fusion=swiglu_fusion,
         limit=swiglu_limit, limit_after=bool(swiglu_limit_after_activation),
     )  # fmt: skip
+
+
+@op("MoEGroupRouter", domain=DOMAIN)
+def group_router(
+    logits: Tensor,
+    expert_bias: Tensor,
+    projection_weight: Tensor | None = None,
+    *,
+    group_topk: int = 2,
+    n_group: int = 1,
+    router_sentinel: float = -10000.0,
+    top_k: int,
+    topk_group: int = 1,
+    n_outputs: int = 1,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Say how much a router likes each expert: those it chooses, from the groups it likes best, or all of them."""
+    tokens = logits.reshape(-1, logits.shape[-1]).to(torch.promote_types(logits.dtype, torch.float32))
+    liked = torch.sigmoid(tokens if projection_weight is None else F.linear(tokens, projection_weight.to(tokens.dtype)))
+    biased = liked + expert_bias
+    if n_outputs > 1:
+        return None, biased, liked
+    groups = biased.unflatten(1, (n_group, -1))
+    best = groups.topk(min(group_topk, groups.shape[2]), 2).values.sum(2)
+    allowed = _among(best, topk_group).unsqueeze(2).expand_as(groups).flatten(1)
+    chosen = _among(biased.masked_fill(~allowed, float("-inf")), top_k)
+    return torch.where(chosen, liked.clamp(min=1e-20).log(), router_sentinel).to(logits.dtype), None, None
+
+
+def _among(scores: Tensor, k: int) -> Tensor:
+    """Say of each score whether it is among the k largest of its row; of equal ones the first are."""
+    places = torch.sort(scores, dim=-1, descending=True, stable=True).indices[:, :k]
+    return torch.zeros_like(scores, dtype=torch.bool).scatter(1, places, True)
 
 
 @op("QMoE", domain=DOMAIN)
@@ -86,6 +120,7 @@ def quantised_mixture_of_experts(
     activation_beta: float = 0.0,
     activation_type: str = "relu",
     block_size: int | None = None,
+    constants: tuple[int, ...] = (),
     expert_weight_bits: int = 4,
     fc1_expert_weight_bits: int | None = None,
     fc2_expert_weight_bits: int | None = None,
@@ -102,8 +137,9 @@ def quantised_mixture_of_experts(
     """Let the k experts that a router likes best answer, whose weights are stored in few bits.
 
     ONNX Runtime's CPU kernel weighs them so that they share one, and weights of the router that come apart as asked.
+    It rounds to 8 bits what it multiplies with constant weights of 8 bits in blocks, or of 4 at accuracy level 4.
     """
-    del accuracy_level, use_sparse_mixer  # the one allows a coarser product, the other no CPU kernel reads
+    del use_sparse_mixer  # no CPU kernel reads it
     others = (fc1_global_scale, fc2_global_scale, fc1_act_scale, fc2_act_scale, fc1_act_block_scale)
     if quant_type != "int" or any(x is not None for x in (*others, fc2_act_block_scale)):
         raise ImportFault(f"experts of quant_type {quant_type!r} are not supported", hint="quant_type int is")
@@ -111,9 +147,18 @@ def quantised_mixture_of_experts(
         raise ImportFault("weights packed for one kind of processor cannot be read", hint="export them unpacked")
 
     def layer(
-        packed: Tensor, scales: Tensor | None, zero: Tensor | None, bias: Tensor | None, bits: int | None
-    ) -> tuple[Tensor, Tensor | None]:
-        return _stored(packed, scales, zero, expert_weight_bits if bits is None else bits, block_size), bias
+        places: set[int],
+        packed: Tensor,
+        scales: Tensor | None,
+        zero: Tensor | None,
+        bias: Tensor | None,
+        bits: int | None,
+    ) -> Layer:
+        """Return one layer of each expert, whose weights, scales and zero points are the inputs at some places."""
+        bits = expert_weight_bits if bits is None else bits
+        constant = places - ({max(places)} if zero is None else set()) <= set(constants)
+        rounds = constant and block_size and (bits == 8 or (bits == 4 and accuracy_level == COARSE))
+        return Layer(_stored(packed, scales, zero, bits, block_size), bias, block_size if rounds else None)
 
     third = fc3_experts_weights
     if router_weights is None:
@@ -122,9 +167,11 @@ def quantised_mixture_of_experts(
         shares = _shares(router_probs, router_weights, k, bool(normalize_routing_weights))
     return _mixture(
         input, shares,
-        layer(fc1_experts_weights, fc1_scales, fc1_zero_points, fc1_experts_bias, fc1_expert_weight_bits),
-        layer(fc2_experts_weights, fc2_scales, fc2_zero_points, fc2_experts_bias, fc2_expert_weight_bits),
-        None if third is None else layer(third, fc3_scales, fc3_zero_points, fc3_experts_bias, fc3_expert_weight_bits),
+        layer({2, 3, 11}, fc1_experts_weights, fc1_scales, fc1_zero_points, fc1_experts_bias, fc1_expert_weight_bits),
+        layer({5, 6, 12}, fc2_experts_weights, fc2_scales, fc2_zero_points, fc2_experts_bias, fc2_expert_weight_bits),
+        None if third is None else layer(
+            {8, 9, 13}, third, fc3_scales, fc3_zero_points, fc3_experts_bias, fc3_expert_weight_bits
+        ),
         activation=activation_type, alpha=activation_alpha, beta=activation_beta, fusion=swiglu_fusion,
         limit=swiglu_limit, limit_after=bool(swiglu_limit_after_activation),
     )  # fmt: skip
@@ -145,8 +192,18 @@ def _stored(
     return weights.reshape(experts, rows, width)
 
 
-Layer = tuple[Tensor, Tensor | None]
-"""The weights and the bias of one layer of each expert."""
+class Layer(NamedTuple):
+    """One layer of each expert; with a block size it rounds to 8 bits what it multiplies."""
+
+    weights: Tensor
+    bias: Tensor | None
+    block_size: int | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return what each expert's layer gives, [tokens, experts, features], for tokens or for experts' features."""
+        x = x if self.block_size is None else coarse(x, self.block_size)
+        y = torch.einsum("nh,eih->nei" if x.dim() == 2 else "neh,eih->nei", x, self.weights)
+        return y if self.bias is None else y + self.bias
 
 
 def _mixture(
@@ -165,9 +222,9 @@ def _mixture(
 ) -> Tensor:
     """Return the experts' answers, each as much as it counts."""
     tokens = input.reshape(-1, input.shape[-1])
-    gate, up = _halves(_expert(tokens, *first), fusion if activation == "swiglu" else 0)
+    gate, up = _halves(first(tokens), fusion if activation == "swiglu" else 0)
     if third is not None:
-        up = _expert(tokens, *third)
+        up = third(tokens)
     if activation == "swiglu":
         answer = _swiglu(gate, up, alpha, beta, limit, limit_after)
     elif activation in PLAIN:
@@ -175,15 +232,7 @@ def _mixture(
         answer = answer if up is None else answer * up
     else:
         raise ImportFault(f"activation_type {activation!r} is unknown", hint=f"known: swiglu, {', '.join(PLAIN)}")
-    answers = torch.einsum("nei,ehi->neh", answer, second[0])
-    answers = answers if second[1] is None else answers + second[1]
-    return torch.einsum("ne,neh->nh", shares, answers).reshape(input.shape)
-
-
-def _expert(tokens: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
-    """Return what one layer of each expert gives for each token: [tokens, experts, features]."""
-    y = torch.einsum("nh,eih->nei", tokens, weights)
-    return y if bias is None else y + bias
+    return torch.einsum("ne,neh->nh", shares, second(answer)).reshape(input.shape)
 
 
 def _halves(hidden: Tensor, fusion: int) -> tuple[Tensor, Tensor | None]:

@@ -108,6 +108,50 @@ def embed_layer_normalization(
     return _normalised(x, gamma, beta, epsilon), _lengths(input_ids, mask), x
 
 
+@op("QEmbedLayerNormalization", domain=DOMAIN)
+def qembed_layer_normalization(
+    input_ids: Tensor,
+    segment_ids: Tensor | None,
+    word_embedding_quant: Tensor,
+    position_embedding_quant: Tensor,
+    segment_embedding: Tensor | None,
+    gamma_quant: Tensor,
+    beta_quant: Tensor,
+    mask: Tensor | None,
+    word_embedding_scale: Tensor,
+    position_embedding_scale: Tensor,
+    segment_embedding_scale: Tensor | None,
+    gamma_scale: Tensor,
+    beta_scale: Tensor,
+    word_embedding_zero_point: Tensor,
+    position_embedding_zero_point: Tensor,
+    segment_embedding_zero_point: Tensor | None,
+    gamma_zero_point: Tensor,
+    beta_zero_point: Tensor,
+    *,
+    epsilon: float = 1e-12,
+) -> tuple[Tensor, Tensor]:
+    """Look up and add embeddings that are stored in 8 bits, then normalise the sum."""
+    words, places, gamma, beta = (
+        (table.to(scale.dtype) - zero.to(scale.dtype)) * scale
+        for table, scale, zero in (
+            (word_embedding_quant, word_embedding_scale, word_embedding_zero_point),
+            (position_embedding_quant, position_embedding_scale, position_embedding_zero_point),
+            (gamma_quant, gamma_scale, gamma_zero_point),
+            (beta_quant, beta_scale, beta_zero_point),
+        )
+    )
+    segments = None
+    if segment_embedding is not None and segment_embedding_scale is not None:
+        assert segment_embedding_zero_point is not None  # all three of them or none, says the schema
+        segments = segment_embedding.to(words.dtype) - segment_embedding_zero_point.to(words.dtype)
+        segments = segments * segment_embedding_scale
+    y, lengths, _ = embed_layer_normalization(
+        input_ids, segment_ids, words, places, segments, gamma, beta, mask, epsilon=epsilon
+    )
+    return y, lengths
+
+
 def _lengths(input_ids: Tensor, mask: Tensor | None) -> Tensor:
     """Return how many places of each example count; zero where no mask says it."""
     if mask is None:

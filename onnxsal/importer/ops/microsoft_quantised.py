@@ -24,7 +24,7 @@ from onnxsal.importer.ops.quantization import (
     quantize_linear_13,
     quantize_linear_real,
 )
-from onnxsal.importer.quantised import Operand, Real, bounds_of, exact, load, quantise, store
+from onnxsal.importer.quantised import COARSE, Operand, Real, bounds_of, coarse, exact, load, quantise, store
 
 DOMAIN = "com.microsoft"
 
@@ -581,13 +581,23 @@ def matmul_nbits(
     accuracy_level: int = 0,
     bits: int = 4,
     block_size: int,
+    constants: tuple[int, ...] = (),
     weight_prepacked: int = 0,
 ) -> Tensor:
     """Multiply by a matrix that is stored in blocks of few bits, each with a scale and a zero point."""
-    del accuracy_level  # allows a coarser product, and does not ask for one
+    if {1, 2} <= set(constants) and is_coarse(accuracy_level, bits, block_size, zero_points, g_idx):
+        a = coarse(a, block_size).to(a.dtype)
     weight = block_weight(b, scales, zero_points, g_idx, K=K, N=N, bits=bits, block_size=block_size,
                           weight_prepacked=weight_prepacked)  # fmt: skip
     return F.linear(a, weight.to(a.dtype), bias)
+
+
+def is_coarse(
+    accuracy_level: int, bits: int, block_size: int, zero_points: Tensor | None, g_idx: Tensor | None = None
+) -> bool:
+    """Say whether ONNX Runtime rounds to 8 bits what it multiplies with a constant matrix of few bits."""
+    plain = g_idx is None and (zero_points is None or not zero_points.is_floating_point())
+    return accuracy_level == COARSE and plain and (bits > 2 or block_size >= 32)
 
 
 def block_weight(
@@ -643,10 +653,23 @@ def matmul_nbits_layer(
     weight_prepacked: int = 0,
 ) -> nn.Module | None:
     """Use a linear layer over the unpacked weights where they are constant."""
-    del accuracy_level
     weight = block_weight(b, scales, zero_points, g_idx, K=K, N=N, bits=bits, block_size=block_size,
                           weight_prepacked=weight_prepacked)  # fmt: skip
-    return linear_layer(weight.detach(), bias)
+    module = linear_layer(weight.detach(), bias)
+    rounded = is_coarse(accuracy_level, bits, block_size, zero_points, g_idx)
+    return CoarseLinear(module, block_size) if rounded else module
+
+
+class CoarseLinear(nn.Module):
+    """A linear layer that multiplies what it first rounds to 8 bits."""
+
+    def __init__(self, linear: nn.Linear, block_size: int) -> None:
+        super().__init__()
+        self.linear, self.block_size = linear, block_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the product with the rounded numbers."""
+        return self.linear(coarse(x, self.block_size).to(x.dtype))  # type: ignore[no-any-return]
 
 
 FP4 = (0.0, 1 / 192, 2 / 3, 1.0, 1 / 3, 1 / 2, 1 / 6, 1 / 4)

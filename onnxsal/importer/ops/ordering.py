@@ -75,6 +75,13 @@ def unique(x: Tensor, *, axis: int | None = None, sorted: int = 1) -> tuple[Tens
     return modular(lambda v: v.index_select(dim, firsts), flat), firsts, inverse, counts
 
 
+@op("Unique", domain="com.microsoft")
+def unique_in_order(x: Tensor) -> tuple[Tensor, ...]:
+    """Return each different value once, in the order in which they come; which each was, how often."""
+    values, _, inverse, counts = unique(x, sorted=0)
+    return values, inverse, counts
+
+
 @on_host(unique)
 def unique_on_host(x: np.ndarray, *, axis: int | None = None, sorted: int = 1) -> tuple[np.ndarray, ...]:
     """Return each different text once; numbers are left to torch."""

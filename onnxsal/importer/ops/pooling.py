@@ -126,6 +126,36 @@ def _global_indices(indices: Tensor, sizes: Sequence[int], *, column_major: bool
     return indices + (maps * total).reshape(*indices.shape[:2], *[1] * len(sizes))
 
 
+@op("MaxpoolWithMask", domain="com.microsoft")
+def max_pool_with_mask(
+    x: Tensor,
+    m: Tensor,
+    *,
+    auto_pad: str = "NOTSET",
+    kernel_shape: list[int] | None = None,
+    pads: list[int] | None = None,
+    storage_order: int = 0,
+    strides: list[int] | None = None,
+) -> Tensor:
+    """Keep the largest value of each window, of which each row ends where the mask is zero."""
+    del storage_order  # about indices, which are not returned
+    view = windows(x.shape[2:], kernel_shape or (), strides, None, pads, auto_pad)
+    ends = view.reach(view.counts())
+    first = x[0, 0].numel() * torch.arange(x.shape[0] * x.shape[1], device=x.device)
+    # ONNX Runtime counts the maps of the mask where it ought to count their elements
+    places = (first % (m.shape[0] * m.shape[1])).unsqueeze(1) + torch.arange(x[0, 0].numel(), device=x.device)
+    open_ = m.flatten()[places] != 0
+    if len(view.kernel) > 1:  # and asks the mask about every element but the first
+        open_ = open_ | (torch.arange(open_.shape[1], device=x.device) == 0)
+    open_ = open_.reshape(x.shape)
+    lowest = torch.finfo(x.dtype).min
+    values, counted = pad_zeros(x, view.begins, ends, lowest), pad_zeros(open_.to(x.dtype), view.begins, ends, 1.0)
+    for axis, (size, stride) in enumerate(zip(view.kernel, view.strides, strict=True), 2):
+        values, counted = values.unfold(axis, size, stride), counted.unfold(axis, size, stride)
+    read = values.masked_fill(counted.cumprod(-1) == 0, lowest)
+    return read.flatten(2 + len(view.kernel)).amax(-1)
+
+
 @op("AveragePool", since=10)
 def average_pool(
     x: Tensor,

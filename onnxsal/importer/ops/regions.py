@@ -8,6 +8,7 @@ from torch import Tensor
 
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import Host, op
+from onnxsal.importer.values import ints
 
 
 @op("NonMaxSuppression", since=10, gradient=False)
@@ -164,6 +165,56 @@ def roi_align_10(
         sampling_ratio=sampling_ratio,
         spatial_scale=spatial_scale,
     )
+
+
+@op("CropAndResize", domain="com.microsoft")
+def crop_and_resize(
+    x: Tensor,
+    rois: Tensor,
+    batch_indices: Tensor,
+    crop_size: Host,
+    *,
+    extrapolation_value: float = 0.0,
+    mode: str = "bilinear",
+) -> Tensor:
+    """Cut regions out and resize them to one size, corner on corner; regions are given as parts of the picture."""
+    if mode not in {"bilinear", "nearest"}:
+        raise ImportFault(f"mode {mode!r} is unknown", hint="bilinear or nearest")
+    height, width = ints(crop_size)
+    rows = _grid(rois[:, 0], rois[:, 2], height, x.shape[2])
+    columns = _grid(rois[:, 1], rois[:, 3], width, x.shape[3])
+    within = _inside(rows, x.shape[2]).unsqueeze(2) & _inside(columns, x.shape[3]).unsqueeze(1)
+    maps = x.movedim(1, 0).flatten(1)
+    y = x.new_zeros(x.shape[1], len(rois), height, width)
+    for row, row_share in _read(rows, x.shape[2], mode):
+        for column, column_share in _read(columns, x.shape[3], mode):
+            index = (batch_indices.long().unsqueeze(1) * x.shape[2] + row).unsqueeze(2) * x.shape[3] + column.unsqueeze(
+                1
+            )
+            taken = maps.index_select(1, index.flatten()).reshape(y.shape)
+            y = y + taken * (row_share.unsqueeze(2) * column_share.unsqueeze(1))
+    return torch.where(within, y, extrapolation_value).movedim(0, 1)
+
+
+def _grid(start: Tensor, end: Tensor, count: int, size: int) -> Tensor:
+    """Return where samples lie along an axis, (rois, count): from one corner to the other, a single one between."""
+    if count == 1:
+        return (0.5 * (start + end) * (size - 1)).unsqueeze(1)
+    steps = torch.arange(count, dtype=start.dtype, device=start.device)
+    return (start * (size - 1)).unsqueeze(1) + steps * ((end - start) * (size - 1) / (count - 1)).unsqueeze(1)
+
+
+def _inside(places: Tensor, size: int) -> Tensor:
+    return (places >= 0) & (places <= size - 1)
+
+
+def _read(places: Tensor, size: int, mode: str) -> list[tuple[Tensor, Tensor]]:
+    """Return the elements a sample is made of, and how much each of them counts."""
+    places = places.clamp(0, size - 1)
+    if mode == "nearest":
+        return [((places.detach() + 0.5).floor().long(), torch.ones_like(places))]
+    low = places.detach().floor().long()
+    return [(low, 1 - (places - low)), ((low + 1).clamp(max=size - 1), places - low)]
 
 
 @op("MaxRoiPool")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -93,6 +94,59 @@ def _translated(found: re.Match[str]) -> str:
     if found[0] == r"\z":
         return r"\Z"
     return CLASSES[found[1]] if found[1] else found[0]
+
+
+@op("Tokenizer", domain="com.microsoft", gradient=False)
+def tokenizer(
+    x: Host,
+    *,
+    mark: int,
+    mincharnum: int,
+    pad_value: str,
+    separators: list[str] | None = None,
+    tokenexp: str | None = None,
+) -> Host:
+    """Cut each text into words: at separators, or into what an expression matches."""
+    words = [[w for w in _words(str(text), separators, tokenexp) if len(w) >= mincharnum] for text in x.flat]
+    longest = max(map(len, words), default=0)
+    if not longest:
+        return np.full((*x.shape, 0) if x.size else x.shape, "", object)
+    framed = [["\x02", *w, "\x03"] for w in words] if mark else words
+    table = np.full((len(framed), longest + 2 * bool(mark)), pad_value, object)
+    for row, found in zip(table, framed, strict=True):
+        row[: len(found)] = found
+    return table.reshape(*x.shape, -1)
+
+
+def _words(text: str, separators: Sequence[str] | None, expression: str | None) -> list[str]:
+    if expression:
+        return [text[start:end] for start, end in _matches(_compile(expression), text)]
+    if list(separators or ()) == [""]:
+        return list(text)
+    pieces = [text]
+    for separator in separators or ():  # one after the other, not whichever comes first
+        pieces = [piece for whole in pieces for piece in _pieces(_compile(separator), whole)]
+    return pieces
+
+
+def _pieces(separator: re.Pattern[str], text: str) -> Iterator[str]:
+    """Yield what lies between the matches, where that is anything."""
+    if separator.fullmatch(""):
+        hint = "ONNX Runtime takes all of the text for separators then"
+        raise ImportFault(f"separator {separator.pattern!r} matches nothing at all", where="Tokenizer", hint=hint)
+    ends = [(0, 0), *_matches(separator, text), (len(text), len(text))]
+    yield from (text[a:b] for (_, a), (b, _) in pairwise(ends) if a < b)
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+    """Yield where an expression matches; of the matches that begin at one place the longest, where that is anything."""
+    place = 0
+    while place < len(text) and (found := pattern.search(text, place)):
+        start, known = found.span()
+        end = next((e for e in range(len(text), known, -1) if pattern.fullmatch(text, start, e)), known)
+        if end > start:
+            yield start, end
+        place = max(end, start + 1)
 
 
 @op("TfIdfVectorizer", since=9, gradient=False)

@@ -21,3 +21,14 @@ def test_image_scaler():
 def test_crop():
     check("Crop", [X], opset=1, border=[1, 0, 2, 1])
     check("Crop", [X], opset=1, border=[1, 2, 1, 1], scale=[2, 3])
+
+
+def test_scale():
+    check("Scale", [RANDOM.standard_normal(3).astype(np.float32)], opset=7, scale=2.5, gradient=True, trace=True)
+
+
+@pytest.mark.parametrize("axes", [None, [1, 0], [-1, 0]])
+def test_dynamic_slice(axes):
+    inputs = [RANDOM.standard_normal((3, 4)).astype(np.float32), np.array([1, 0]), np.array([3, -1])]
+    inputs += [] if axes is None else [np.array(axes)]
+    check("DynamicSlice", inputs, opset=7, constants=range(1, len(inputs)), gradient=True)

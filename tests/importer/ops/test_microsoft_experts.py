@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper
 
 from onnxsal.errors import ImportFault
+from onnxsal.importer.build import build
+from onnxsal.importer.normalise import normalise
 from onnxsal.importer.ops.microsoft_experts import mixture_of_experts, quantised_mixture_of_experts
 from tests.importer.ops.support import check as check_node
+from tests.importer.ops.support import run_onnxruntime
 
 EXPERTS, WIDTH, INNER = 4, 6, 5
 SWIGLU = {"activation_type": "swiglu", "swiglu_fusion": 1}
@@ -98,12 +103,12 @@ def _few_bits(bits: int, block: int, *, doubled: bool = False, zeros: bool = Fal
 
 
 def check_few_bits(inputs: list[Any], **options: Any) -> None:
-    """Compare with ONNX Runtime, which rounds tokens to 8 bits where constant weights have as many."""
-    given = [] if options.get("expert_weight_bits") == 8 else [2, 3, 4, 5, 6, 7]
-    check_node(
-        "QMoE", inputs, opset=1, domain="com.microsoft", constants=given,
-        trace=True, rtol=1e-4, atol=1e-5, **options,
-    )  # fmt: skip
+    """Compare with ONNX Runtime, with constant weights and with others."""
+    for given in ([], [2, 3, 4, 5, 6, 7], [2, 3, 5, 6] + [i for i in (11, 12) if inputs[i] is not None]):
+        check_node(
+            "QMoE", inputs, opset=1, domain="com.microsoft", constants=given,
+            trace=True, rtol=1e-4, atol=1e-5, **options,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])
@@ -112,6 +117,14 @@ def check_few_bits(inputs: list[Any], **options: Any) -> None:
 def test_weights_of_few_bits(bits: int, block: int, zeros: bool) -> None:
     sizes = {"block_size": block} if block else {}
     check_few_bits(_few_bits(bits, block, zeros=zeros), expert_weight_bits=bits, activation_type="silu", k=2, **sizes)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("level", [0, 1, 4])
+def test_few_bits_may_be_multiplied_coarsely(bits: int, level: int) -> None:
+    """ONNX Runtime rounds tokens, too, where weights of 8 bits are constant, and of 4 where that is allowed."""
+    options = {"expert_weight_bits": bits, "block_size": 16, "accuracy_level": level, "k": 2}
+    check_few_bits(_few_bits(bits, 16, doubled=True, zeros=True), **options, **SWIGLU)
 
 
 @pytest.mark.parametrize("weighed", [False, True])
@@ -133,3 +146,34 @@ def test_other_forms_of_few_bits_are_refused(options: dict[str, Any], message: s
     inputs = [None if a is None else torch.from_numpy(a) for a in _few_bits(4, 32)]
     with pytest.raises(ImportFault, match=message):
         quantised_mixture_of_experts(*inputs, block_size=32, **options)
+
+
+@pytest.mark.parametrize("options", [
+    {"top_k": 3}, {"top_k": 3, "n_group": 4, "topk_group": 2},
+    {"top_k": 2, "n_group": 4, "topk_group": 2, "group_topk": 1},
+    {"top_k": 2, "n_group": 4, "group_topk": 9}, {"top_k": 2, "router_sentinel": -3.0},
+])  # fmt: skip
+@pytest.mark.parametrize("equal", [False, True])
+def test_router_of_groups(options: dict[str, Any], equal: bool) -> None:
+    logits, bias = np.random.default_rng(2).standard_normal((2, 3, 8)), np.random.default_rng(3).standard_normal(8) / 10
+    inputs = [(0 if equal else 1) * a.astype(np.float32) for a in (logits, bias)]
+    check_node("MoEGroupRouter", inputs, opset=1, domain="com.microsoft", trace=True, **options)
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_router_that_shows_all_scores(projected: bool) -> None:
+    random = np.random.default_rng(2)
+    weights = random.standard_normal((8, 256)).astype(np.float32) / 16
+    x = random.standard_normal((3, 256 if projected else 8)).astype(np.float32)
+    bias = random.standard_normal(8).astype(np.float32)
+    inputs = ["x", "bias", "weights"] if projected else ["x", "bias"]
+    node = helper.make_node("MoEGroupRouter", inputs, ["", "scores", "shares"], domain="com.microsoft", top_k=2)
+    arrays = {"x": x, "bias": bias} | ({"weights": weights} if projected else {})
+    ports = [helper.make_tensor_value_info(name, 1, array.shape) for name, array in arrays.items()]
+    outputs = [onnx.ValueInfoProto(name=name) for name in ("scores", "shares")]
+    graph = helper.make_graph([node], "graph", ports, outputs)
+    opsets = [helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    ours = build(normalise(model))(*map(torch.from_numpy, arrays.values()))
+    for mine, theirs in zip(ours, run_onnxruntime(model, list(arrays.values())), strict=True):
+        np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-4, atol=1e-6)

@@ -102,3 +102,22 @@ def test_a_shortcut_of_one_row_per_example():
     _, got = module(*(torch.from_numpy(a) for a in (x, _x(6), _x(6), skip, bias)))
     assert np.allclose(got.numpy(), total, atol=1e-6)
     check_gradient(module, [a.astype(np.float64) for a in (x[:, :1, :2], _x(6), _x(6), skip, bias)])
+
+
+@pytest.mark.parametrize("segments", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+def test_quantised_embeddings(segments, masked, kind):
+    info = np.iinfo(kind)
+
+    def stored(*shape):
+        return RANDOM.integers(info.min, info.max, shape, endpoint=True).astype(kind)
+
+    scales = [np.array(0.01 + 0.01 * RANDOM.random(), np.float32) for _ in range(5)]
+    zeros = [np.array(RANDOM.integers(20, 50), kind) for _ in range(5)]
+    ids = RANDOM.integers(0, 5, (2, 4)).astype(np.int32)
+    mask = np.array([[1, 1, 0, 0], [1, 1, 1, 1]], np.int32) if masked else None
+    inputs = [ids, ids % 2, stored(5, 8), stored(6, 8), stored(2, 8), stored(8), stored(8), mask, *scales, *zeros]
+    inputs = [None if i in {1, 4, 10, 15} and not segments else v for i, v in enumerate(inputs)]
+    given = [i for i, v in enumerate(inputs) if v is not None and i not in {0, 1, 7}]
+    check("QEmbedLayerNormalization", inputs, n_outputs=2, constants=given, epsilon=1e-6, rtol=1e-4, atol=1e-5)

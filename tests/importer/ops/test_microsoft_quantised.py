@@ -182,6 +182,55 @@ def test_weights_of_few_bits(bits, block, zero, bias):
     check("MatMulNBits", inputs, constants=given, rtol=1e-4, atol=2e-3 if bits == 8 else 1e-4, **attributes)
 
 
+@pytest.mark.parametrize("level", [0, 1, 4])
+@pytest.mark.parametrize(("bits", "block"), [(2, 16), (2, 64), (4, 16), (4, 32), (4, 128), (8, 16), (8, 64)])
+@pytest.mark.parametrize("zero", ["none", "packed"])
+@pytest.mark.parametrize("constant", [False, True])
+def test_a_coarse_product_of_few_bits(level, bits, block, zero, constant):
+    """At level 4 ONNX Runtime rounds the other matrix to 8 bits, where the weights are constant."""
+    wide, outputs = 80, 6
+    blocks = -(-wide // block)
+    zeros = _q(np.uint8, outputs, -(-blocks * bits // 8)) if zero == "packed" else None
+    scales = (RANDOM.random((outputs, blocks)) / 2**bits).astype(np.float32)
+    inputs = [RANDOM.standard_normal((2, 3, wide)).astype(np.float32), _q(np.uint8, outputs, blocks, block * bits // 8),
+              scales, zeros]  # fmt: skip
+    given = [i for i, v in enumerate(inputs) if v is not None][1:] if constant else []
+    check("MatMulNBits", inputs, constants=given, rtol=1e-5, atol=2e-5, trace=True, K=wide, N=outputs, bits=bits,
+          block_size=block, accuracy_level=level)  # fmt: skip
+
+
+def _coarse():
+    """Return a model with a coarse product, its input and its weights as floats."""
+    a, b, scales = (
+        RANDOM.standard_normal((2, 32)).astype(np.float32),
+        _q(np.uint8, 4, 1, 16),
+        np.full(4, 0.1, np.float32),
+    )
+    model = node_model("MatMulNBits", [a, b, scales], opset=1, domain="com.microsoft", constants=[1, 2], K=32, N=4,
+                       block_size=32, accuracy_level=4)  # fmt: skip
+    weights = (np.stack([b & 15, b >> 4], -1).reshape(4, 32).astype(np.float32) - 8) * scales[:, None]
+    return model, torch.from_numpy(a), torch.from_numpy(weights)
+
+
+def test_a_coarse_product_may_be_read_without_its_rounding():
+    model, a, weights = _coarse()
+    exact = a @ weights.T
+    torch.testing.assert_close(build(normalise(model), rounding=False)(a)[0], exact)
+    assert not torch.allclose(build(normalise(model))(a)[0], exact, rtol=1e-4, atol=1e-4)
+
+
+def test_a_gradient_passes_straight_through_a_coarse_product():
+    model, a, weights = _coarse()
+    a.requires_grad_()
+    build(normalise(model))(a)[0].sum().backward()
+    torch.testing.assert_close(a.grad, weights.sum(0).expand(2, -1))
+
+
+def test_a_row_of_nothing_stays_nothing():
+    model, a, _ = _coarse()
+    assert build(normalise(model))(torch.zeros_like(a))[0].eq(0).all()
+
+
 def test_weights_of_few_bits_become_a_linear_layer():
     inputs = [np.zeros((1, 32), np.float32), _q(np.uint8, 4, 1, 16), np.ones(4, np.float32)]
     model = node_model(

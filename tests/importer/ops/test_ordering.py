@@ -86,3 +86,8 @@ def test_unique_of_large_unsigned() -> None:
     x = np.array([2**64 - 1, 3, 2**64 - 1], np.uint64)
     expected = [np.array([3, 2**64 - 1], np.uint64), np.array([1, 0]), np.array([1, 0, 1]), np.array([1, 2])]
     check("Unique", [x], opset=11, n_outputs=4, expected=expected)
+
+
+@pytest.mark.parametrize("values", [[2, 1, 1, 3, 4, 3], [2, np.nan, 1, np.nan], []])
+def test_unique_in_order(values: list[float]) -> None:
+    check("Unique", [np.array(values, np.float32)], opset=1, domain="com.microsoft", n_outputs=3)

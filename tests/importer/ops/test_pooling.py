@@ -142,3 +142,16 @@ def test_max_unpool() -> None:
     check("MaxUnpool", [y, indices], opset=9, kernel_shape=[2, 2], strides=[2, 2], gradient=True)
     shape = np.array([1, 2, 5, 5], np.int64)
     check("MaxUnpool", [y, indices, shape], opset=11, kernel_shape=[2, 2], strides=[2, 2])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (2, 3, 8, 7), (1, 2, 5, 4, 5)])
+@pytest.mark.parametrize("maps", ["all", "one", "each example"])
+@pytest.mark.parametrize("pads", [{}, {"auto_pad": "SAME_UPPER"}, {"pads": 1}])
+def test_max_pool_with_a_mask(shape: tuple[int, ...], maps: str, pads: dict[str, Any]) -> None:
+    random, rank = np.random.default_rng(3), len(shape) - 2
+    lead = {"all": shape[:2], "one": (1, 1), "each example": (shape[0], 1)}[maps]
+    mask = (random.random((*lead, *shape[2:])) > 0.3).astype(np.int32)
+    pads = {"pads": [1, 0, 1, 1, 0, 1][: 2 * rank]} if "pads" in pads else pads
+    x = random.standard_normal(shape).astype(np.float32)
+    check("MaxpoolWithMask", [x, mask], opset=1, domain="com.microsoft", kernel_shape=[3, 2, 2][:rank],
+          strides=[2, 1, 2][:rank], **pads)  # fmt: skip

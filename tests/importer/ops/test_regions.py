@@ -80,3 +80,13 @@ def test_max_roi_pool_has_the_right_gradient() -> None:
     wanted = torch.zeros(16)
     wanted[[5, 7, 13, 15]] = 1
     assert torch.equal(x.grad.flatten(), wanted)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(2, 3), (1, 1), (5, 4)])
+def test_crop_and_resize(mode: str, size: tuple[int, int]) -> None:
+    x = np.random.default_rng(3).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    rois = np.array([[0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9], [-0.2, 0.3, 1.3, 0.7], [0.9, 0.8, 0.1, 0.2]], np.float32)
+    inputs = [x, rois, np.array([0, 1, 1, 0], np.int32), np.array(size, np.int32)]
+    check("CropAndResize", inputs, opset=1, domain="com.microsoft", constants=[3], mode=mode, extrapolation_value=7.0,
+          trace=True)  # fmt: skip

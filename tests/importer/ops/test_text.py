@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onnxsal.errors import ImportFault
+from onnxsal.importer.ops.text import tokenizer
 from tests.importer.ops.support import check
 
 WORDS = np.array(["monday", "Tuesday", "WEDNESDAY", "tuesday", "the end"], object)
@@ -96,3 +97,32 @@ def test_tf_idf_vectorizer_of_words_in_another_order() -> None:
         ngram_indexes=[2, 0, 1],
         pool_strings=["a", "b", "b", "a"],
     )
+
+
+PLAIN = {"mark": 0, "mincharnum": 1, "pad_value": "#"}
+
+
+@pytest.mark.parametrize(("texts", "options"), [
+    (["Hello World", "I love computer science !"], {"separators": [" "]}),
+    (["a,b;c  d", ""], {"separators": ["[,;]", " "]}),
+    (["abcd", "xy", "日本"], {"separators": [""]}),
+    (["abcd", "xy"], {"tokenexp": ".", "mark": 1}),
+    (["a bb ccc", "dd"], {"separators": [" "], "mark": 1, "mincharnum": 2}),
+    (["ab12cd 3", "!!"], {"tokenexp": "[a-z]+|[0-9]+"}),
+    (["aab", "ab"], {"tokenexp": "a|ab|aab"}),
+    (["aab"], {"tokenexp": "a*"}),
+    (["xxaaby"], {"separators": ["a", "aab"]}),
+    (["xxaaby"], {"separators": ["a|aab"]}),
+    (["a b c"], {"separators": ["( )"]}),
+    (["", "   "], {"separators": [" "], "mark": 1}),
+    (["", "   ", "a"], {"separators": [" "], "mark": 1}),
+    ([["a b", "c"], ["d", "e f g"]], {"separators": [" "], "pad_value": ""}),
+    (["über ñandú 日本"], {"separators": [" "], "mincharnum": 3}),
+])  # fmt: skip
+def test_tokenizer(texts: Any, options: dict[str, Any]) -> None:
+    check("Tokenizer", [np.array(texts, object)], opset=1, domain="com.microsoft", **(PLAIN | options))
+
+
+def test_a_separator_of_nothing_is_refused() -> None:
+    with pytest.raises(ImportFault, match="matches nothing at all"):
+        tokenizer(np.array(["ab"], object), separators=["a*"], **PLAIN)

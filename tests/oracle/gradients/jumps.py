@@ -78,3 +78,9 @@ takes_no_floats(
 takes_no_floats(
     "takes integers, bounds or whole tensors' truth", "IsAllFinite", "MatMulInteger16", "Range", domain="com.microsoft"
 )
+takes_no_floats(
+    "takes tokens, or gives hashes, places or words",
+    *("BifurcationDetector", "DynamicTimeWarping", "MurmurHash3", "NGramHashMapping", "Tokenizer"),
+    "VarlenNGramHashMapping",
+    domain="com.microsoft",
+)

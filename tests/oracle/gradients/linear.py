@@ -235,6 +235,20 @@ def delta_network(draw: Draw, op: Operator) -> Case:
     return Case(inputs, chosen, 2)
 
 
+@slopes("MoEGroupRouter", domain=MICROSOFT)
+def router(draw: Draw, op: Operator) -> Case:
+    chosen = {"top_k": 2, "n_group": 2} | options(draw, op, topk_group=st.integers(1, 2), group_topk=st.integers(1, 2),
+                                                  router_sentinel=st.floats(-3, -1))  # fmt: skip
+    return Case([numbers(draw, [2, 6]), numbers(draw, [6], -0.3, 0.3)], chosen)
+
+
+@slopes("WordConvEmbedding", domain=MICROSOFT)
+def words(draw: Draw, op: Operator) -> Case:
+    letters = np.array([[1, 2, 3, 0], [4, 5, 0, 0], [0, 0, 0, 0]], np.int32)
+    weights = [numbers(draw, s, -1, 1) for s in ([3, 1, 2, 2], [3], [6, 2])]
+    return Case([letters, *weights], options(draw, op, char_embedding_size=2, conv_window_size=2, embedding_size=3))
+
+
 @slopes("MoE", domain=MICROSOFT, modes={
     "activation_type": ("relu", "gelu", "silu", "identity", "swiglu"), "normalize_routing_weights": (0, 1),
     "swiglu_fusion": (0, 1, 2),

@@ -248,10 +248,26 @@ def center_crop_pad(draw: Draw, op: Operator) -> Case:
     return Case([numbers(draw, sizes), whole(*(draw(st.integers(1, 6)) for _ in sizes))])
 
 
+@slopes("DynamicSlice")
+def dynamic_slice(draw: Draw, op: Operator) -> Case:
+    return Case([numbers(draw, [3, 4]), whole(1, 0), whole(3, 2), maybe(draw, lambda: whole(1, 0))])
+
+
 @slopes("Crop")
 def crop(draw: Draw, op: Operator) -> Case:
     border = {"border": [1, 0, 1, 1]}
     return Case([numbers(draw, [1, 2, 5, 6])], border | ({"scale": [2, 3]} if chance(draw) else {}))
+
+
+@slopes("Unique", "SampleOp", domain=MICROSOFT)
+def handed_on(draw: Draw, op: Operator) -> Case:
+    return Case([numbers(draw, [5])], {}, 3 if op.name == "Unique" else 1)
+
+
+@slopes("NGramRepeatBlock", domain=MICROSOFT)
+def without_repetition(draw: Draw, op: Operator) -> Case:
+    ids = np.array([[1, 2, 1], [0, 1, 2]])  # nothing is repeated yet, for minus infinity has no differences
+    return Case([ids, numbers(draw, [2, 4])], {"ngram_size": 3})
 
 
 @slopes("UnfoldTensor", domain=MICROSOFT)

@@ -103,6 +103,19 @@ def embed_layer_norm(draw: Draw, op: Operator) -> Case:
     return Case(inputs, options(draw, op, epsilon=tiny), 3)
 
 
+@slopes("QEmbedLayerNormalization", domain=MICROSOFT)
+def quantised_embed_layer_norm(draw: Draw, op: Operator) -> Case:
+    random = generator(draw)
+    ids = random.integers(0, 5, [2, 3]).astype(np.int32)
+    tables = [random.integers(0, 256, s).astype(np.uint8) for s in ([5, 4], [3, 4], [2, 4], [4], [4])]
+    scales = [np.array(v) for v in numbers(draw, [5], 0.01, 0.1)]
+    zeros = [np.array(v, np.uint8) for v in random.integers(100, 150, 5)]
+    inputs = [ids, ids % 2, *tables, None, *scales, *zeros]
+    if chance(draw):
+        inputs = [None if i in {1, 4, 10, 15} else v for i, v in enumerate(inputs)]
+    return Case(inputs, options(draw, op, epsilon=tiny), 2)
+
+
 @slopes("GroupNorm", "SkipGroupNorm", domain=MICROSOFT, modes={"activation": (0, 1), "channels_last": (0, 1)})
 def group_norm(draw: Draw, op: Operator) -> Case:
     chosen = options(draw, op, activation=flag, channels_last=flag, epsilon=tiny, groups=one_of((1, 2, 4)))

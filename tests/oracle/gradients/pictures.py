@@ -105,6 +105,14 @@ def roi_align(draw: Draw, op: Operator) -> Case:
     return Case([numbers(draw, [2, 2, 6, 6]), boxes, whole(0, 1)], chosen, held=[1])
 
 
+@slopes("CropAndResize", domain="com.microsoft", modes={"mode": ("bilinear", "nearest")})
+def crop_and_resize(draw: Draw, op: Operator) -> Case:
+    boxes = np.array([[0.11, 0.23, 0.71, 0.97], [-0.13, 0.31, 0.83, 0.53]]) + draw(st.floats(0, 0.02))
+    chosen = options(draw, op, mode=one_of(("bilinear", "nearest")), extrapolation_value=st.floats(-1, 1))
+    size = np.array(draw(one_of(([2, 3], [1, 2], [3, 1]))), np.int32)
+    return Case([numbers(draw, [2, 2, 5, 4]), boxes, np.array([0, 1], np.int32), size], chosen)
+
+
 @slopes("MaxRoiPool")
 def max_roi_pool(draw: Draw, op: Operator) -> Case:
     boxes = np.array([[0, 0, 0, 4, 3], [1, 1, 1, 5, 5]], float)

@@ -34,6 +34,7 @@ WITH_OPTIONS: dict[str, dict[str, Any]] = {
     "Swish": {"alpha": some},
     "Gelu": {"approximate": one_of(("none", "tanh"))},
     "Affine": {"alpha": some, "beta": some},
+    "Scale": {"scale": some},
     "ScaledTanh": {"alpha": some, "beta": some},
     "ParametricSoftplus": {"alpha": some, "beta": some},
 }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnxsal.importer.operator import Operator
 from tests.oracle.gradients import Case, Draw, chance, flag, generator, maybe, numbers, one_of, shape, slopes, whole
 
+LAYOUT = "about indices, which are not returned"
 AUTO = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 MICROSOFT = "com.microsoft"
 
@@ -132,3 +133,15 @@ def max_unpool(draw: Draw, op: Operator) -> Case:
         chosen["pads"] = [0, 0, 0, 0]
     wanted = maybe(draw, lambda: whole(1, 2, 2 * sizes[0], 2 * sizes[1]))
     return Case([numbers(draw, [1, 2, *sizes]), places.astype(np.int64), wanted], chosen)
+
+
+@slopes("MaxpoolWithMask", domain=MICROSOFT, modes={"auto_pad": AUTO}, unused={"storage_order": LAYOUT})
+def masked_pool(draw: Draw, op: Operator) -> Case:
+    rank = draw(st.integers(1, 3))
+    sizes = [2, 2, *draw(each(rank, 4, 5))]
+    mask = np.ones(sizes, np.int32)
+    mask[..., -1] = 0  # windows still begin with an element that counts
+    chosen = geometry(draw, op, [2] * rank, extra=False) | {"strides": [1] * rank}
+    if set(chosen.get("pads", ())) != {0} or chosen.get("auto_pad", "NOTSET") != "VALID":
+        mask[:] = 1
+    return Case([numbers(draw, sizes), mask], chosen)
