@@ -342,12 +342,14 @@ class Engine(Entry):
 
     ``gradient`` says that it gives gradients and sees inner values; one that does not runs the original file.
     ``providers`` says that it computes in ONNX Runtime: its devices are execution providers, and what it is handed
-    lies on the CPU.
+    lies on the CPU. ``faster(model) -> engine | None`` opens it for gradients on a CPU where it is known, from an
+    earlier run, to be faster than the imported graph, with nothing to be prepared first.
     """
 
     open: Callable[..., Any]
     gradient: bool = True
     providers: bool = False
+    faster: Callable[..., Any] | None = None
 
     def serves(self, need: Need) -> bool:
         """Say whether the engine gives what a method needs."""

@@ -14,6 +14,7 @@ from onnx import helper
 import onnxsal
 from onnxsal.entries import Method
 from onnxsal.errors import ImportFault, InputError, ModelError, UsageError
+from onnxsal.importer.lookup import default_lookup
 from onnxsal.plugins import Provider, registry
 from onnxsal.types import Feeds, Score
 from tests import models_for_tests as tiny
@@ -77,7 +78,7 @@ def test_an_engine_is_opened_once_a_model() -> None:
 
 
 def unknown_operator() -> onnx.ModelProto:
-    """A model that ONNX Runtime runs and nobody here imports."""
+    """A model that ONNX Runtime runs, whose operator nobody here imports once it is `forgotten`."""
     nodes = [
         helper.make_node("Tokenizer", ["text"], ["words"], domain="com.microsoft", name="split", mark=0,
                          pad_value="", separators=[" "], mincharnum=1),
@@ -91,6 +92,13 @@ def unknown_operator() -> onnx.ModelProto:
     return proto
 
 
+@pytest.fixture
+def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget an operator: whatever is unknown today may be known tomorrow."""
+    monkeypatch.delitem(default_lookup()._operators, ("com.microsoft", "Tokenizer"))
+
+
+@pytest.mark.usefixtures("forgotten")
 def test_a_model_that_cannot_be_imported_is_explained_all_the_same() -> None:
     feeds = {"x": X, "text": np.array(["how are you"], object)}
     a = explained(unknown_operator(), feeds, target=0)

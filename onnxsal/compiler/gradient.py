@@ -9,7 +9,8 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+import timeit
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,13 @@ BACK = "_back"
 TOLERANCE = 1e-4
 """How far a compiled gradient may be from the torch engine's, as a part of its scale."""
 
-KIND = "compiled"
+KIND, FAST = "compiled", "compiled-faster"
+
+FASTER = 1.1
+"""From which speed-up on a gradient counts as faster than the torch engine's."""
+
+TIMED = 3
+"""How often each is run to find that out; the fastest counts."""
 
 ROWS = TRACED_ROWS, TRACED_ROWS + 1
 """With how many rows an open batch is traced, and with how many it is proved."""
@@ -51,10 +58,12 @@ class CompiledGradient:
     Args:
         path: Where it lies, in the cache.
         fixed: The dimensions it is fixed to, as text; empty where it takes whatever the model takes.
+        speedup: How many times as fast as the torch engine it was when it was proved.
     """
 
     path: Path
     fixed: tuple[str, ...]
+    speedup: float
 
 
 def compiled_gradient(
@@ -73,15 +82,38 @@ def compiled_gradient(
         CompileFault: the gradient cannot be written as ONNX.
         ParityError: it is not what the torch engine says.
     """
+    kept = kept_gradient(model, explained, wanted, feeds, device)
+    if kept is not None:
+        return kept
+    key = _key(model, explained, wanted, device)
+    traced, others = _with_other_rows(model, feeds)
+    proto, fixed = _compile(model, explained, wanted, traced)
+    speedup = _prove(model, proto, explained, wanted, feeds if fixed else others, device)
+    if speedup >= FASTER and device == CPU:
+        cache.write(FAST, fast_key(model), speedup)
+    return _keep((*key, _shapes(feeds)) if fixed else key, proto, fixed, speedup)
+
+
+def kept_gradient(
+    model: Model, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds, device: str = CPU
+) -> CompiledGradient | None:
+    """Return the gradient's file from the cache; None where there is none."""
     key = _key(model, explained, wanted, device)
     for exact in (key, (*key, _shapes(feeds))):
         kept = _kept(exact)
         if kept is not None and (not kept.fixed or exact is not key):
             return kept
-    traced, others = _with_other_rows(model, feeds)
-    proto, fixed = _compile(model, explained, wanted, traced)
-    _prove(model, proto, explained, wanted, feeds if fixed else others, device)
-    return _keep((*key, _shapes(feeds)) if fixed else key, proto, fixed)
+    return None
+
+
+def has_a_fast_one(model: Model) -> bool:
+    """Say whether one of the model's gradients was faster than the torch engine when it was proved."""
+    return cache.read(FAST, fast_key(model)) is not None
+
+
+def fast_key(model: Model) -> tuple[str, ...]:
+    """Return the key under which the cache knows that."""
+    return (model.sha256, *_versions())
 
 
 def _with_other_rows(model: Model, feeds: Feeds) -> tuple[Feeds, Feeds]:
@@ -104,12 +136,15 @@ def _with_other_rows(model: Model, feeds: Feeds) -> tuple[Feeds, Feeds]:
 
 
 def _key(model: Model, explained: Sequence[str], wanted: Sequence[str], device: str) -> tuple[str, ...]:
+    return (model.sha256, ",".join(explained), ",".join(wanted), device, *_versions())
+
+
+def _versions() -> tuple[str, ...]:
     import onnxruntime
 
     import onnxsal
 
-    versions = onnxsal.__version__, torch.__version__, onnxruntime.__version__
-    return (model.sha256, ",".join(explained), ",".join(wanted), device, *versions)
+    return onnxsal.__version__, torch.__version__, onnxruntime.__version__
 
 
 def _shapes(feeds: Feeds) -> str:
@@ -130,10 +165,10 @@ def _kept(key: tuple[str, ...]) -> CompiledGradient | None:
             return None
     except OSError:
         return None
-    return CompiledGradient(path, tuple(known["fixed"]))
+    return CompiledGradient(path, tuple(known["fixed"]), known["speedup"])
 
 
-def _keep(key: tuple[str, ...], proto: onnx.ModelProto, fixed: Sequence[str]) -> CompiledGradient:
+def _keep(key: tuple[str, ...], proto: onnx.ModelProto, fixed: Sequence[str], speedup: float) -> CompiledGradient:
     """Write a file into the cache whole, then what it is known by; another process may do the same at any moment."""
     path = _file(key)
     data = proto.SerializeToString()
@@ -146,8 +181,9 @@ def _keep(key: tuple[str, ...], proto: onnx.ModelProto, fixed: Sequence[str]) ->
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
-    cache.write(KIND, key, {"sha256": hashlib.sha256(data).hexdigest(), "fixed": list(fixed)})
-    return CompiledGradient(path, tuple(fixed))
+    about = {"sha256": hashlib.sha256(data).hexdigest(), "fixed": list(fixed), "speedup": speedup}
+    cache.write(KIND, key, about)
+    return CompiledGradient(path, tuple(fixed), speedup)
 
 
 def _hash(path: Path) -> str:
@@ -190,8 +226,8 @@ def _sent(found: Feeds, back: Feeds) -> Tensor:
 
 def _prove(
     model: Model, proto: onnx.ModelProto, explained: Sequence[str], wanted: Sequence[str], feeds: Feeds, device: str
-) -> None:
-    """Compare with the torch engine and the original, for random numbers that come back."""
+) -> float:
+    """Compare with the torch engine and the original, for random numbers that come back; return the speed-up."""
     engine, session = TorchEngine(model, "cpu"), open_session(proto.SerializeToString(), device)
     agreements = {n: Agreement(max(TOLERANCE, TOLERANCES.get(_name(feeds[n].dtype), 0.0))) for n in explained}
     arrays = {name: to_host(value) for name, value in feeds.items()}
@@ -209,10 +245,17 @@ def _prove(
             stacked = len({v.shape[:1] for v in (value, *answers.values())}) == 1
             agreements[name].compare(to_host(got[f"{name}_gradient"]), to_host(value), stacked=stacked)
         if all(agreement.is_clear for agreement in agreements.values()):
-            return
+            break
     for name, agreement in agreements.items():
         if not agreement.holds:
             raise _differs(f"{name}_gradient", max(agreement.examples), device)
+    imported = _seconds(lambda: _expected(engine, tensors, explained, wanted, back))
+    return imported / _seconds(lambda: run_session(session, tensors, back))
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    """Return what the fastest of some runs takes."""
+    return min(timeit.repeat(run, repeat=TIMED, number=1))
 
 
 def _expected(

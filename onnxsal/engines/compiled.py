@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from onnxsal.device import CPU
 from onnxsal.engines.onnxruntime import OnnxRuntimeEngine
 from onnxsal.engines.torch import Record, TorchEngine
 from onnxsal.entries import Engine
@@ -15,6 +16,7 @@ from onnxsal.types import Feeds
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from onnxsal.compiler.gradient import CompiledGradient
     from onnxsal.model import Model
 
 
@@ -54,9 +56,13 @@ class CompiledEngine(TorchEngine):
         explained = list(explained)
         names = self.outputs if wanted is None else list(wanted)
         plain = set(values) <= set(self.inputs) and set(explained) <= set(values) and set(names) <= set(self.outputs)
-        if not plain or rules is not None or relevance:
+        session = None
+        if plain and rules is None and not relevance:
+            session = self._session(values, explained, names)
+        if session is None:
             return super().gradients(values, explained, score, wanted, rules, reference, relevance=relevance)
-        return self._compiled(values, explained, score, names)
+        opened, shapes = session
+        return _from_a_session(opened, shapes, values, explained, score, names)
 
     def record(  # type: ignore[override]
         self,
@@ -71,44 +77,46 @@ class CompiledEngine(TorchEngine):
             return super().record(values, explained, wanted, ruled)
         return Answered(self, values, explained, self.run(values, names))
 
-    def _compiled(
-        self, values: Feeds, explained: Sequence[str], score: Callable[[Feeds], Tensor], names: Sequence[str]
-    ) -> Feeds:
-        """Run the compiled gradient, once where what comes back does not depend on the outputs.
-
-        Most scores pick a number: what they send back is the same whatever the outputs are. That is supposed first,
-        and looked at again once the outputs are there.
-        """
-        import torch
-
-        from onnxsal.compiler.gradient import run_session
-
-        session, shapes = self._session(values, explained, names)
-        supposed = _sent_back(score, {n: torch.zeros(shape, dtype=dtype) for n, (shape, dtype) in shapes.items()})
-        found = run_session(session, values, supposed)
-        meant = _sent_back(score, {name: found[name] for name in names})
-        if any(not torch.equal(supposed[name], meant[name]) for name in names):
-            found = run_session(session, values, meant)
-        return {name: found[f"{name}_gradient"] for name in explained}
-
     def _session(self, values: Feeds, explained: Sequence[str], names: Sequence[str]) -> Any:
-        """Return the session for these inputs and outputs, and the outputs' shapes and types for these rows."""
-        from onnxsal.compiler.gradient import compiled_gradient, open_session
+        """Return the session for these inputs and outputs, and the outputs' shapes and types for these rows.
+
+        None where the torch engine is to be used.
+        """
+        from onnxsal.compiler.gradient import open_session
 
         signature = tuple((name, tuple(value.shape)) for name, value in values.items())
         key = tuple(explained), tuple(names), signature
         if key not in self._gradients:
+            kept = self._gradient(explained, names, values)
+            if kept is None:
+                self._gradients[key] = None
+                return None
             outputs = self.original.run(values, names)
             shapes = {name: (outputs[name].shape, outputs[name].dtype) for name in names}
-            kept = compiled_gradient(self.model, explained, names, values, self.original.place)
             if kept.path not in self._gradients:
                 self._gradients[kept.path] = open_session(str(kept.path), self.original.place)
             self._gradients[key] = self._gradients[kept.path], shapes
         return self._gradients[key]
 
+    def _gradient(self, explained: Sequence[str], names: Sequence[str], values: Feeds) -> CompiledGradient | None:
+        """Return the file that computes the gradient, made where there is none."""
+        from onnxsal.compiler.gradient import compiled_gradient
+
+        return compiled_gradient(self.model, explained, names, values, self.original.place)
+
     def rows_at_once(self, feeds: Feeds) -> int:
         """Return how many rows to give a call."""
         return self.original.rows_at_once(feeds)
+
+
+class KnownEngine(CompiledEngine):
+    """Compiles nothing: a gradient is computed by a file only where there is one that is faster."""
+
+    def _gradient(self, explained: Sequence[str], names: Sequence[str], values: Feeds) -> CompiledGradient | None:
+        from onnxsal.compiler.gradient import FASTER, kept_gradient
+
+        kept = kept_gradient(self.model, explained, names, values, self.original.place)
+        return kept if kept is not None and kept.speedup >= FASTER else None
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,31 @@ class Answered:
     def gradients(self, score: Callable[[Feeds], Tensor], *, again: bool = True) -> Feeds:  # noqa: ARG002
         """Return the derivative of ``score(outputs)``, summed over its rows, by each explained input."""
         return self.engine.gradients(self.values, self.explained, score, list(self.outputs))
+
+
+def _from_a_session(
+    session: Any,
+    shapes: Mapping[str, Any],
+    values: Feeds,
+    explained: Sequence[str],
+    score: Callable[[Feeds], Tensor],
+    names: Sequence[str],
+) -> Feeds:
+    """Run a compiled gradient, once where what comes back does not depend on the outputs.
+
+    Most scores pick a number: what they send back is the same whatever the outputs are. That is supposed first, and
+    looked at again once the outputs are there.
+    """
+    import torch
+
+    from onnxsal.compiler.gradient import run_session
+
+    supposed = _sent_back(score, {n: torch.zeros(shape, dtype=dtype) for n, (shape, dtype) in shapes.items()})
+    found = run_session(session, values, supposed)
+    meant = _sent_back(score, {name: found[name] for name in names})
+    if any(not torch.equal(supposed[name], meant[name]) for name in names):
+        found = run_session(session, values, meant)
+    return {name: found[f"{name}_gradient"] for name in explained}
 
 
 def _sent_back(score: Callable[[Feeds], Tensor], outputs: Feeds) -> Feeds:
@@ -141,6 +174,13 @@ def open_compiled(model: Model, device: str) -> CompiledEngine:
     return CompiledEngine(model, device)
 
 
+def open_known(model: Model) -> KnownEngine | None:
+    """Open the engine where a gradient of the model was compiled before, and is faster."""
+    from onnxsal.compiler.gradient import has_a_fast_one
+
+    return KnownEngine(model, CPU) if has_a_fast_one(model) else None
+
+
 @hookimpl
 def onnxsal_engines() -> Iterable[Engine]:
-    yield Engine("compiled", open_compiled, gradient=True, providers=True)
+    yield Engine("compiled", open_compiled, gradient=True, providers=True, faster=open_known)

@@ -11,6 +11,7 @@ import pytest
 
 import onnxsal
 from onnxsal import cache
+from onnxsal.compiler import gradient
 from onnxsal.errors import UsageError
 from tests import models_for_tests as tiny
 
@@ -98,6 +99,36 @@ def test_two_processes_at_once():
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
     assert len(entries()) == 1
+
+
+def pretend(monkeypatch, imported: float, compiled: float) -> None:
+    """Let the two seem to take so many seconds when they are timed."""
+    taken = iter((imported, compiled))
+    monkeypatch.setattr(gradient, "_seconds", lambda _: next(taken))
+
+
+@pytest.mark.parametrize(("speedup", "engine"), [(2.0, "compiled"), (1.05, "torch"), (0.5, "torch")])
+def test_auto_takes_what_was_seen_to_be_faster(monkeypatch, speedup, engine):
+    assert onnxsal.explain(DIGITS, digits()).provenance.engine == "torch"
+    pretend(monkeypatch, speedup, 1.0)
+    expected = onnxsal.explain(DIGITS, digits(), engine="compiled")
+    got = onnxsal.explain(DIGITS, digits())
+    assert got.provenance.engine == engine
+    np.testing.assert_allclose(got.values["image"], expected.values["image"], atol=1e-6)
+
+
+def test_auto_compiles_nothing(monkeypatch, tmp_path):
+    path = tiny.save(tiny.two_inputs(), tmp_path)
+    pretend(monkeypatch, 2.0, 1.0)
+    names = ["a", "gate"]
+    feeds = {name: np.ones((2, 2), np.float32) for name in names} | {"ids": np.array([1, 2])}
+    onnxsal.explain(path, feeds, inputs=["a"], engine="compiled")
+    files = len(entries())
+    expected = onnxsal.explain(path, feeds, inputs=names, engine="torch")
+    got = onnxsal.explain(path, feeds, inputs=names)
+    assert len(entries()) == files
+    for name in names:
+        np.testing.assert_array_equal(got.values[name], expected.values[name])
 
 
 def test_only_where_onnx_runtime_computes():
