@@ -23,7 +23,8 @@ def explain(
     """What each input moved the score by since a baseline, handed back node by node.
 
     Every node of the graph is a place of its own, whatever module it came from, and every rule is exact, so the
-    attributions sum to the difference of the two scores. Shrikumar, Greenside and Kundaje 2017, Learning Important
+    attributions sum to the difference of the two scores; but for what the rounding of a quantised model adds, which is
+    told as the completeness. Shrikumar, Greenside and Kundaje 2017, Learning Important
     Features Through Propagating Activation Differences (arXiv 1704.02685).
 
     Args:
