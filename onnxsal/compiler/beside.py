@@ -6,7 +6,7 @@ the graph is checked, and they are written to their file one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -29,27 +29,17 @@ class Beside:
 
     Args:
         asked: Whether they do; where None, they do if the file could not hold them.
-        among: The weights that may do so; any where None.
         arrays: The weights that do, by name.
     """
 
     asked: bool | None = None
-    among: Container[str] | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, proto: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> Beside:
-        """Return the weights that a graph has stand-ins for, found among some constants."""
-        stand_ins = [t.name for t in proto.graph.initializer if t.data_location == TensorProto.EXTERNAL]
-        return cls(arrays={name: np.ascontiguousarray(constants[name]) for name in stand_ins})
 
     def tensors(self, constants: Mapping[str, np.ndarray]) -> list[TensorProto]:
         """Return a graph's constants as ONNX stores them, with stand-ins for those that lie beside it."""
         total = sum(array.nbytes for array in constants.values())
         if self.asked or (self.asked is None and total > LARGEST_FILE):
-            large = {
-                n: a for n, a in constants.items() if _can_lie_beside(a) and (self.among is None or n in self.among)
-            }
+            large = {n: a for n, a in constants.items() if _can_lie_beside(a)}
             self.arrays = {name: np.ascontiguousarray(array) for name, array in large.items()}
         return [
             _stand_in(array, name) if name in self.arrays else tensor_proto(array, name)
