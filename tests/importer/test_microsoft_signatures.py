@@ -34,6 +34,22 @@ def test_signature_is_the_schema(operator):
     assert operator.several == (schema.max_output > 1)
 
 
+LEFT = {
+    **dict.fromkeys(("BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"), "writes text, token by token"),
+    "AttnLSTM": "an LSTM that attends, of which no exporter is known",
+    "GatherPacked": "its partner MatMulPacked has no kernel for the CPU",
+    "MatMulFpQ4": "MatMulNBits took its place",
+    "SparseToDenseMatMul": "takes a sparse tensor, which is no tensor here",
+}
+"""Operators that ONNX Runtime runs on the CPU and the importer refuses by name, and why."""
+
+
+def test_what_onnxruntime_runs_on_the_cpu_is_imported_or_named():
+    kernels = {k.op_name for k in PYBIND.get_all_opkernel_def()
+               if (k.domain, k.provider) == (DOMAIN, "CPUExecutionProvider")}  # fmt: skip
+    assert kernels - {operator.name for operator in OPERATORS} == set(LEFT)
+
+
 def _why(name):
     return default_lookup().explain(Node("n", name, DOMAIN, 1, (), ()))
 
