@@ -13,6 +13,9 @@ from onnxsal.compiler.lower import lower
 STEEP = 3e38
 """A slope that leads from 0 to 1 within what float32 tells apart."""
 
+TINY = 1e-30
+"""A shift that moves no answer: OpenVINO takes an attribute of 0 for one that is left out, and its default instead."""
+
 
 @lower("aten.threshold_backward.default")
 def threshold_backward(g: Builder, gradient: Value, x: Value, threshold: float) -> Value:
@@ -32,7 +35,7 @@ def above(g: Builder, x: Value, bound: float) -> Value:
     """Return 1 where x is larger than a bound, 0 elsewhere."""
     if x.dtype is torch.float32:
         steep = STEEP if bound == 0 else _steep(bound)
-        return g.HardSigmoid(x, alpha=steep, beta=-steep * bound if bound else 0.0)
+        return g.HardSigmoid(x, alpha=steep, beta=-steep * bound if bound else -TINY)
     return _truth(g, g.Greater(x, g.scalar(bound, x.dtype)), x)
 
 
@@ -40,7 +43,7 @@ def below(g: Builder, x: Value, bound: float) -> Value:
     """Return 1 where x is smaller than a bound, 0 elsewhere."""
     if x.dtype is torch.float32:
         steep = STEEP if bound == 0 else _steep(bound)
-        return g.HardSigmoid(x, alpha=-steep, beta=steep * bound if bound else 0.0)
+        return g.HardSigmoid(x, alpha=-steep, beta=steep * bound if bound else -TINY)
     return _truth(g, g.Less(x, g.scalar(bound, x.dtype)), x)
 
 
