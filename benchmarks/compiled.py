@@ -1,16 +1,17 @@
 """What a gradient costs as a compiled file, beside ONNX Runtime's forward pass, the torch engine and Captum.
 
-    python benchmarks/compiled.py [MODEL.onnx ...] [--batch N] [--threads N] [--repeats N] [--no-captum]
+    python -m benchmarks.compiled [NAME|MODEL.onnx ...] [--batch N ...] [--threads N] [--repeats N] [--write FILE]
 
-Without a model a ResNet-18 of random weights is written first. Each repeat runs, in turn: the plain session; the
-compiled saliency file; the torch engine; Captum's Saliency on the imported module. Figures are medians in milliseconds,
-the ratios are to ONNX Runtime's forward pass. The table is Markdown; the machine is named above it.
+Names are those of `benchmarks.networks`, of random weights; without any, all of them. Everything runs in one process,
+in turn: the plain session; the compiled gradient; the torch engine; Captum's Saliency on the imported module, where it
+takes one input. Figures are medians; the ratios are to ONNX Runtime's forward pass. ``to compile`` is what the gradient
+costs once a model, and ``from cache`` what a later process spends to have it: reading and opening the file.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
+import os
 import statistics
 import tempfile
 import time
@@ -19,7 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.networks import NETWORKS, write
+
 Run = Callable[[], Any]
+
+COLUMNS = ("forward", "compiled", "torch engine", "captum")
 
 PAUSE = 0.2
 """Seconds between libraries: the threads of the one that ran before still wait actively for more work."""
@@ -27,29 +32,39 @@ PAUSE = 0.2
 CALLS = 2
 """How many calls are timed each time, after one that wakes the threads."""
 
-COLUMNS = ("forward", "compiled", "torch engine", "captum")
+MARK = "<!-- measured: compiled -->\n"
+"""Where the table stands in a document, up to ``<!-- end -->``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print a table."""
+    """Measure and print a table; put it into a document where asked."""
     warnings.simplefilter("ignore")
     options = _parser().parse_args(arguments)
     _set_threads(options.threads)
-    print(f"{platform.processor() or platform.machine()}, {options.threads} thread(s), batch {options.batch}\n")
-    print("| model | " + " | ".join(f"{name} (ms)" for name in COLUMNS) + " | compiling (s) |")
-    print("| --- " * (len(COLUMNS) + 2) + "|")
+    lines = [_machine(options.threads), ""]
+    lines += [f"| model | batch | forward | {' | '.join(COLUMNS[1:])} | to compile | from cache |"]
+    lines += ["| --- " * (len(COLUMNS) + 4) + "|"]
+    print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for path in options.models or [write_resnet(Path(folder))]:
-            print(line(path, options), flush=True)
+        os.environ["ONNXSAL_CACHE_DIR"] = folder
+        for name in options.models or NETWORKS:
+            path = Path(name) if name.endswith(".onnx") else write(name, options.folder or Path(folder))
+            for batch in options.batch:
+                lines.append(line(path, batch, options))
+                print(lines[-1], flush=True)
+    if options.write:
+        _put(options.write, "\n".join(lines))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", type=Path)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"a file, or one of {', '.join(NETWORKS)}")
+    parser.add_argument("--folder", type=Path, help="where the networks are written, and found again")
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--no-captum", action="store_true", help="leave the comparison with Captum out")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="a Markdown file that has a place for the table")
     return parser
 
 
@@ -59,65 +74,62 @@ def _set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def line(path: Path, options: argparse.Namespace) -> str:
+def _machine(threads: int) -> str:
+    import onnxruntime
+    import torch
+
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    processor = names[0].partition(": ")[2] if names else "unknown processor"
+    return f"{processor}, {threads} threads, onnxruntime {onnxruntime.__version__}, torch {torch.__version__}."
+
+
+def line(path: Path, batch: int, options: argparse.Namespace) -> str:
     """Return a model's line of the table."""
-    started = time.perf_counter()
-    runs = dict(_runs(path, options))
-    compiling = time.perf_counter() - started
-    medians = interleaved(runs, options.repeats)
-    cells = [
-        f"{medians[name] * 1e3:.2f} ({medians[name] / medians['forward']:.2f}x)" if name in medians else "-"
-        for name in COLUMNS
-    ]
-    return f"| {path.name} | {' | '.join(cells)} | {compiling:.1f} |"
+    started: dict[str, float] = {}
+    medians = interleaved(dict(_runs(path, batch, options, started)), options.repeats)
+    ratios = [f"{medians[name] / medians['forward']:.2f}" if name in medians else "-" for name in COLUMNS[1:]]
+    start = f"{started['compile']:.1f} s | {started['cached']:.2f} s"
+    return f"| {path.stem} | {batch} | {medians['forward'] * 1e3:.1f} ms | {' | '.join(ratios)} | {start} |"
 
 
-def _runs(path: Path, options: argparse.Namespace) -> Iterator[tuple[str, Run]]:
+def _runs(path: Path, batch: int, options: argparse.Namespace, started: dict[str, float]) -> Iterator[tuple[str, Run]]:
     import torch
 
     import onnxsal
     from onnxsal.compiler.examples import open_rows, with_rows
+    from onnxsal.compiler.gradient import compiled_gradient, open_session, run_session
     from onnxsal.engines.torch import TorchEngine
     from onnxsal.importer.values import as_tensor
     from onnxsal.parity import draw
 
     model = onnxsal.load(path)
-    drawn = draw(model)
-    feeds = with_rows(drawn, options.batch, open_rows(model)) if open_rows(model) else drawn
-    compiled = onnxsal.compile(model, method="saliency", feeds=feeds)
+    feeds = with_rows(draw(model), batch, open_rows(model))
+    tensors = {name: as_tensor(array) for name, array in feeds.items()}
     name = next(port.name for port in model.inputs if port.is_float)
     output = model.outputs[0].name
-    plain, explained = (_session(source, options.threads) for source in (str(path), compiled.proto.SerializeToString()))
+    began = time.perf_counter()
+    compiled_gradient(model, [name], [output], tensors)
+    started["compile"] = time.perf_counter() - began
+    began = time.perf_counter()
+    kept = compiled_gradient(model, [name], [output], tensors)
+    explained = open_session(str(kept.path))
+    started["cached"] = time.perf_counter() - began
+    plain, engine = model.session(), TorchEngine(model, "cpu")
+    back = {output: torch.zeros(plain.run([output], feeds)[0].shape).index_fill_(1, torch.tensor([0]), 1.0)}
     yield "forward", lambda: plain.run(None, feeds)
-    yield "compiled", lambda: explained.run(None, feeds)
-    engine = TorchEngine(model, "cpu")
-    tensors = {n: as_tensor(a) for n, a in feeds.items()}
-
-    def highest(outputs: Any) -> torch.Tensor:
-        return outputs[output].flatten(1).amax(1)  # type: ignore[no-any-return]
-
-    yield "torch engine", lambda: engine.gradients(tensors, [name], highest)
+    yield "compiled", lambda: run_session(explained, tensors, back)
+    yield "torch engine", lambda: engine.gradients(tensors, [name], lambda found: found[output][:, 0])
     if not options.no_captum and len(feeds) == 1:
         from captum.attr import Saliency
 
         module = model.torch()
-        saliency = Saliency(lambda x: module(x)[0].flatten(1).amax(1))
-        yield "captum", lambda: saliency.attribute(tensors[name])
-
-
-def _session(source: Any, threads: int) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        saliency = Saliency(lambda x: module(x)[0])
+        yield "captum", lambda: saliency.attribute(tensors[name], target=0)
 
 
 def interleaved(runs: dict[str, Run], repeats: int) -> dict[str, float]:
     """Return the median seconds of every run; each repeat runs all of them, so that a busy machine slows all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
     for _ in range(repeats):
         for name, run in runs.items():
             time.sleep(PAUSE)
@@ -129,19 +141,12 @@ def interleaved(runs: dict[str, Run], repeats: int) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in seconds.items()}
 
 
-def write_resnet(folder: Path) -> Path:
-    """Write a ResNet-18 of random weights and return its path."""
-    import torch
-    from timm.models.resnet import BasicBlock, ResNet
-
-    module = ResNet(BasicBlock, (2, 2, 2, 2), num_classes=1000).eval()
-    path = folder / "resnet18.onnx"
-    axes = {"x": {0: "batch"}}
-    torch.onnx.export(
-        module, (torch.randn(2, 3, 224, 224),), path, dynamo=False, opset_version=17, input_names=["x"],
-        dynamic_axes=axes,
-    )  # fmt: skip
-    return path
+def _put(path: Path, table: str) -> None:
+    """Put a table where the document has a place for it."""
+    before, mark, rest = path.read_text(encoding="utf-8").partition(MARK)
+    if not mark:
+        raise SystemExit(f"{path}: no line {MARK.strip()}")
+    path.write_text(f"{before}{mark}{table}\n<!-- end -->{rest.partition('<!-- end -->')[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

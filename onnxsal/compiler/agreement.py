@@ -1,8 +1,10 @@
 """Whether two ways to compute a gradient agree, where rounding may decide on which side of a kink a unit stands.
 
-The gradient of a network of rectifiers jumps where a unit's input is zero, and largest values may be tied. Near such a
-kink the forward pass's last bit decides, and two right answers differ by what one unit contributes. A wrong formula
-errs everywhere; a kink is met in some examples. So every example is compared by itself, over several draws.
+The gradient of a network of rectifiers jumps where a unit's input is zero, and largest values may be tied. Near such
+a kink the forward pass's last bit decides, and two right answers differ by what one unit contributes. A wrong formula
+errs everywhere; a kink is met in some examples. So every example is compared by itself, over several draws. Where
+some differ, and a twin of the graph can be had that decides as the expected does, all examples of that twin have to
+agree.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class Agreement:
 
     accepted: float
     examples: list[float] = field(default_factory=list)
+    same_side: Agreement | None = None
 
     def compare(self, got: np.ndarray, expected: np.ndarray, *, stacked: bool) -> None:
         """Compare another draw, example by example."""
@@ -46,9 +49,17 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        """Whether what differs can be blamed on kinks."""
-        agreeing = len(self.examples) - len(self.excused)
-        return agreeing >= AWAY_FROM_KINKS * len(self.examples) and all(gap <= ACROSS_A_KINK for gap in self.examples)
+        """Whether what differs can be blamed on kinks: few differ, or nothing does on the same side of them."""
+        if not all(gap <= ACROSS_A_KINK for gap in self.examples):
+            return False
+        if self.same_side is not None:
+            return self.same_side.is_clear
+        return len(self.examples) - len(self.excused) >= AWAY_FROM_KINKS * len(self.examples)
+
+    def compare_on_the_same_side(self, got: np.ndarray, expected: np.ndarray, *, stacked: bool) -> None:
+        """Compare two that decide alike for every unit: all their examples have to agree."""
+        self.same_side = Agreement(self.accepted)
+        self.same_side.compare(got, expected, stacked=stacked)
 
     @property
     def excused(self) -> list[float]:

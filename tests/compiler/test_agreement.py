@@ -45,3 +45,20 @@ def test_another_shape_is_no_kink() -> None:
     agreement = Agreement(1e-4)
     agreement.compare(EXPECTED[:2], EXPECTED, stacked=True)
     assert not agreement.holds
+
+
+@pytest.mark.parametrize(("slip", "holds"), [(1e-6, True), (1e-3, False)])
+def test_on_the_same_side_of_all_kinks_everything_agrees(slip: float, holds: bool) -> None:
+    agreement = Agreement(1e-4)
+    expected = np.ones((3, 4))
+    agreement.compare(expected + 0.01, expected, stacked=True)
+    assert not agreement.holds
+    agreement.compare_on_the_same_side(expected + slip, expected, stacked=True)
+    assert agreement.holds is holds
+
+
+def test_what_is_far_off_is_wrong_on_any_side() -> None:
+    agreement = Agreement(1e-4)
+    agreement.compare(np.full((1, 4), 1.5), np.ones((1, 4)), stacked=True)
+    agreement.compare_on_the_same_side(np.ones((1, 4)), np.ones((1, 4)), stacked=True)
+    assert not agreement.holds
