@@ -60,7 +60,10 @@ ALONE = {"mobilenet_v3"}
 
 LEFT = {
     ("swin", "full_grad"): "an inner value of its shifted windows is not traced where the batch is open",
-    ("efficientnet", "smoothgrad"): "its gradient, with random weights, moves by 4 % with the input's last bit",
+    (
+        "efficientnet",
+        "smoothgrad",
+    ): "its gradient under noise, with random weights, is chaos: its twin in torch agrees to 1e-6",
 }
 """Pairs that do not compile, and why not."""
 
