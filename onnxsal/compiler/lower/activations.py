@@ -130,7 +130,10 @@ def tanh_backward(g: Builder, gradient: Value, y: Value) -> Value:
 
 @lower("aten.hardsigmoid.default")
 def hardsigmoid(g: Builder, x: Value) -> Value:
-    return g.HardSigmoid(x, alpha=1 / 6, beta=0.5)
+    if x.dtype is torch.float32:
+        return g.HardSigmoid(x, alpha=1 / 6, beta=0.5)
+    line = g.Add(g.Mul(x, g.scalar(1 / 6, x.dtype)), g.scalar(0.5, x.dtype))
+    return g.Clip(line, g.scalar(0, x.dtype), g.scalar(1, x.dtype))
 
 
 @lower("aten.hardsigmoid_backward.default")
@@ -138,6 +141,20 @@ def hardsigmoid_backward(g: Builder, gradient: Value, x: Value) -> Value:
     """The slope is 1/6 strictly between -3 and 3."""
     inside = g.Mul(above(g, x, -3.0), below(g, x, 3.0))
     return g.Mul(g.Mul(gradient, inside), g.scalar(1 / 6, x.dtype))
+
+
+@lower("aten.hardswish_backward.default")
+def hardswish_backward(g: Builder, gradient: Value, x: Value) -> Value:
+    """The slope is the hard sigmoid, and x / 6 more strictly between -3 and 3."""
+    sixth = _share(g, Value(g.Mul(above(g, x, -3.0), below(g, x, 3.0)).name, x.dtype), 1 / 6)
+    return g.Mul(gradient, g.Add(hardsigmoid(g, x), g.Mul(x, sixth)))
+
+
+def _share(g: Builder, mask: Value, part: float) -> Value:
+    """Return a part of a mask of zeros and ones, in ONNX Runtime's layout of feature maps, too."""
+    if mask.dtype is torch.float32:
+        return g.HardSigmoid(mask, alpha=part, beta=-TINY)
+    return g.Mul(mask, g.scalar(part, mask.dtype))
 
 
 @lower("aten.hardshrink_backward.default", "aten.softshrink_backward.default")

@@ -43,6 +43,11 @@ def test_swish(function):
     check(function, normal(2, 3, 4, 5))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_hard_swish(dtype):
+    check(F.hardswish, (4 * normal(2, 3, 4, 5)).to(dtype))
+
+
 @pytest.mark.parametrize("bounds", [(0.0, 6.0), (-1.0, 1.0), (0.25, 0.75), (-3.0, -0.5)])
 def test_slopes_stop_at_the_very_bounds(bounds):
     low, high = (np.float32(bound) for bound in bounds)
