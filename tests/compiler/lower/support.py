@@ -50,7 +50,7 @@ def lowered(
     nodes = list(module.graph.nodes)
     placeholders = [node for node in nodes if node.op == "placeholder"]
     results = dict(zip((f"y{i}" for i in range(len(nodes))), nodes[-1].args[0], strict=False))
-    named = [Port(name, "float32", None) for name in results]
+    named = [Port(n, str(r.meta["val"].dtype).removeprefix("torch."), None) for n, r in results.items()]
     trace = Trace(module, dict(zip(ports, placeholders, strict=True)), results, [Run()], [])
     graph = assemble(Graph("test", tuple(named), (), (), {}), trace, opset, "test", "")
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
