@@ -22,6 +22,7 @@ from torch import Tensor
 
 from onnxsal import cache
 from onnxsal.compiler.agreement import TRIES, Agreement
+from onnxsal.compiler.beside import LARGEST_FILE
 from onnxsal.compiler.compile import proto_of
 from onnxsal.compiler.examples import TRACED_ROWS, open_rows, with_rows
 from onnxsal.compiler.trace import trace
@@ -86,6 +87,7 @@ def compiled_gradient(
     kept = kept_gradient(model, explained, wanted, feeds, device)
     if kept is not None:
         return kept
+    _require_small(model)
     key = _key(model, explained, wanted, device)
     traced, others = _with_other_rows(model, feeds)
     proto, fixed = _compile(model, explained, wanted, traced)
@@ -115,6 +117,17 @@ def has_a_fast_one(model: Model) -> bool:
 def fast_key(model: Model) -> tuple[str, ...]:
     """Return the key under which the cache knows that."""
     return (model.sha256, *_versions())
+
+
+def _require_small(model: Model) -> None:
+    """Refuse a model whose weights a file in the cache could not hold."""
+    weights = sum(array.nbytes for array in model.graph.constants.values())
+    if weights > LARGEST_FILE:
+        raise CompileFault(
+            f"its weights take {weights / 1e9:.1f} GB, more than a file in the cache can hold",
+            where=model.name,
+            hint="use -e torch, or `onnxsal compile`, which lays weights beside the file",
+        )
 
 
 def _with_other_rows(model: Model, feeds: Feeds) -> tuple[Feeds, Feeds]:

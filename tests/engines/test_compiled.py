@@ -12,7 +12,7 @@ import pytest
 import onnxsal
 from onnxsal import cache
 from onnxsal.compiler import gradient
-from onnxsal.errors import UsageError
+from onnxsal.errors import CompileFault, UsageError
 from tests import models_for_tests as tiny
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -129,6 +129,13 @@ def test_auto_compiles_nothing(monkeypatch, tmp_path):
     assert len(entries()) == files
     for name in names:
         np.testing.assert_array_equal(got.values[name], expected.values[name])
+
+
+def test_a_model_too_large_for_a_file_is_refused(monkeypatch):
+    monkeypatch.setattr(gradient, "LARGEST_FILE", 1000)
+    with pytest.raises(CompileFault, match="more than a file in the cache can hold"):
+        onnxsal.explain(DIGITS, digits(), engine="compiled")
+    assert not entries()
 
 
 def test_only_where_onnx_runtime_computes():
