@@ -204,9 +204,9 @@ class _Assembly:
             ) from error
         self.values[node] = _labelled(found, self.builder.result)
         made = {name for new in self.builder.nodes[before:] for name in new.output}
-        for value in _all_values(self.values[node]):
-            if value.name in made and value.dtype in ELEMENTS and value.shape is not None:
-                self.builder.declare(value, value.dtype, value.shape)
+        for value in _maps(self.values[node], self.builder.result):
+            if value.name in made:
+                self.builder.declare(value, value.dtype, value.shape or ())
 
     def _argument(self, node: fx.Node) -> Any:
         return self.values[root(node)]
@@ -309,11 +309,15 @@ def _meta(value: Any) -> Any:
     return Meta(value.dtype, tuple(value.shape)) if isinstance(value, Tensor) else None
 
 
-def _all_values(found: Any) -> Iterator[Value]:
-    if isinstance(found, (tuple, list)):
-        for one in found:
-            yield from _all_values(one)
-    elif isinstance(found, Value):
+def _maps(found: Any, meta: Any) -> Iterator[Value]:
+    """Yield those of a call's results that are real tensors of several axes.
+
+    Sizes have no type in the trace, and what has no axis there may have one here.
+    """
+    if isinstance(found, (tuple, list)) and isinstance(meta, tuple):
+        for one, its in zip(found, meta, strict=False):
+            yield from _maps(one, its)
+    elif isinstance(found, Value) and isinstance(meta, Meta) and meta.dtype.is_floating_point and len(meta.shape) > 1:
         yield found
 
 

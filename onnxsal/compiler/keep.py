@@ -31,6 +31,8 @@ DRAWS = frozenset(
 def kept_nodes(graph: Graph, opset: int, traced: Iterable[str], types: Mapping[str, int]) -> dict[str, Node]:
     """Return the nodes that can stand as they are, by the name of each of their outputs.
 
+    An `If` that constants decide does not: the branch that was traced is all there is of it.
+
     Args:
         graph: The main graph.
         opset: The file's opset.
@@ -40,8 +42,13 @@ def kept_nodes(graph: Graph, opset: int, traced: Iterable[str], types: Mapping[s
     kept: dict[str, Node] = {}
     known = set(graph.constants) | {port.name for port in graph.inputs}
     replaceable = {name for name in traced if name in types}
+    settled = set(graph.constants)
     for node in graph.nodes:
         inputs = inputs_of(node)
+        if settled.issuperset(inputs):
+            settled.update(node.outputs)
+        if node.op_type == "If" and node.inputs[0] in settled and replaceable.issuperset(filter(None, node.outputs)):
+            continue
         if means_the_same(node, opset) and all(n in known or n in kept or n in replaceable for n in inputs):
             kept |= {name: node for name in node.outputs if name}
     return kept

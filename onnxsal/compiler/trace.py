@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensor,
     FakeTensorMode,
 )
+from torch.backends import mkldnn
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 from torch.fx.experimental.symbolic_shapes import (
@@ -96,7 +97,7 @@ def trace(model: Model, ports: Sequence[Port], values: Mapping[str, Tensor], bod
         layout[:] = [list(found), [(list(run.feeds), list(run.values)) for run in engine.runs]]
         return [*found.values(), *(v for run in engine.runs for v in (*run.feeds.values(), *run.values.values()))]
 
-    with _faults(engine), mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), Rewriting():
+    with _faults(engine), mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), _mkldnn_off(), Rewriting():
         module = graph_of(work, list(fakes.values()))
     return _sorted(module, ports, layout, _settled(ports, fakes))
 
@@ -108,7 +109,7 @@ def rehearse(model: Model, ports: Sequence[Port], values: Mapping[str, Tensor], 
         CompileFault: the body or the model does something that depends on values.
     """
     mode, engine, fakes = _without_numbers(model, ports, values)
-    with _faults(engine), mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), Rewriting():
+    with _faults(engine), mode, enable_python_dispatcher(), sdpa_kernel(SDPBackend.MATH), _mkldnn_off(), Rewriting():
         body(engine, fakes)
 
 
@@ -168,6 +169,11 @@ def _line(error: Exception) -> str:
 def _is_of_a_method(file: Path) -> bool:
     """Say whether a file may be a method's: it is neither torch's nor one of those that run it."""
     return file.parent.name == "methods" or not {"torch", "onnxsal"}.intersection(file.parts)
+
+
+def _mkldnn_off() -> Any:
+    """Leave out kernels that compute a whole recurrent layer at once: they can't be taken apart."""
+    return mkldnn.flags(enabled=False)  # type: ignore[no-untyped-call]
 
 
 def _fake(mode: FakeTensorMode, value: Tensor, shape: Sequence[Any] | None) -> FakeTensor:

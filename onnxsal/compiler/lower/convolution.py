@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnxsal.compiler.emit import Builder, Value
+from onnxsal.compiler.emit import ELEMENTS, Builder, Value
 from onnxsal.compiler.lower import lower
 from onnxsal.compiler.lower._filters import Window, full, kernel_of, turned_round
 from onnxsal.compiler.lower._maps import in_blocks
@@ -61,7 +61,14 @@ def convolution_backward(
 
 
 def _by_input(g: Builder, gradient: Value, x: Value, w: Value, window: Window) -> Value:
-    """Return the gradient by the input: where the stride is 1, a convolution with the filters turned round."""
+    """Return the gradient by the input: where the stride is 1, a convolution with the filters turned round.
+
+    ONNX Runtime convolves in float32 only; what comes back to whole numbers, carried in doubles, is cast to it.
+    """
+    if gradient.dtype is torch.float64:
+        gradient, x, w = (g.cast(value, torch.float32) for value in (gradient, x, w))
+        found: Value = g.Cast(_by_input(g, gradient, x, w, window), to=ELEMENTS[torch.float64])
+        return found
     pads = [reach - p for reach, p in zip(window.reach(w), window.padding, strict=True)]
     if all(s == 1 for s in window.stride) and min(pads) >= 0:
         turned = turned_round(g, w, window.groups)
