@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.compiled import PAUSE
 
 LADDER = (2, 3, 4, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64)
-MODELS = ("orinet", "open_nsfw_tf", "malviz_resnet18", "efficientnet_lite0_ts13", "surfaces_mlp")
+MODELS = ("orinet", "open_nsfw_tf", "malviz_resnet18", "efficientnet_lite0_ts13")
 QUADRATURES = ("gausslegendre", "adaptive")
 
 
