@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from onnxsal.errors import ImportFault
 from onnxsal.importer.operator import op
 from onnxsal.importer.ops.attention import RULES, activated, associate, causal_convolution, linear_attention
+from onnxsal.importer.packed import Requests
 
 DOMAIN = "com.microsoft"
 
@@ -127,35 +128,19 @@ def varlen_causal_conv_with_state(
         raise ImportFault("a kernel that changes from token to token is for other processors")
     wide = torch.promote_types(input.dtype, torch.float32)
     width, before = weight.shape[2], initial_state.shape[2]
-    # each request with its past before it: [what was before request 0, request 0, before request 1, request 1, ...]
-    owners, places = _owners(cumulative_sequence_length, input.shape[0])
-    history = initial_state.transpose(1, 2)
-
-    def at(owner: Tensor, place: Tensor) -> Tensor:
-        """Return the tokens at places of requests; those below zero are before this call."""
-        new = input[(cumulative_sequence_length.long()[owner] + place).clamp(0, input.shape[0] - 1)]
-        if not before:
-            return new
-        return torch.where((place < 0).unsqueeze(-1), history[owner, (place + before).clamp(0, before - 1)], new)
-
-    taps = [at(owners, places - (width - 1 - j) * dilation).to(wide) * weight[:, 0, j].to(wide) for j in range(width)]
-    y = torch.stack(taps).sum(0)
+    requests, history = Requests(cumulative_sequence_length, input.shape[0], before), initial_state.transpose(1, 2)
+    reach = [(width - 1 - j) * dilation for j in range(width)]
+    read = (requests.at(input, history, requests.owners, requests.places - back) for back in reach)
+    y = torch.stack([tokens.to(wide) * weight[:, 0, j].to(wide) for j, tokens in enumerate(read)]).sum(0)
     y = activated(y if bias is None else y + bias.to(wide), activation).to(input.dtype)
-    requests = torch.arange(history.shape[0], device=input.device).unsqueeze(1)
-    lengths = cumulative_sequence_length.long().diff().unsqueeze(1)
-    state = at(requests, lengths - before + torch.arange(before, device=input.device)).transpose(1, 2)
+    state = requests.last(input, history, requests.lengths).transpose(1, 2)
     if capture_count is None:
         return y, state, None
     slots = torch.arange(state_update_capacity, device=input.device)
-    kept = slots < torch.minimum(capture_count.long().unsqueeze(1), lengths)
-    return y, state, torch.where(kept.unsqueeze(-1), at(requests, slots), 0.0)
-
-
-def _owners(ends: Tensor, tokens: int) -> tuple[Tensor, Tensor]:
-    """Return of each packed token whose request it belongs to, and which place it has there."""
-    places = torch.arange(tokens, device=ends.device)
-    owners = torch.searchsorted(ends[1:].long(), places, right=True)
-    return owners, places - ends.long()[owners]
+    kept = slots < torch.minimum(capture_count.long(), requests.lengths).unsqueeze(1)
+    everybody = torch.arange(history.shape[0], device=input.device).unsqueeze(1)
+    captured = requests.at(input, history, everybody, slots)
+    return y, state, torch.where(kept.unsqueeze(-1), captured, 0.0)
 
 
 @op("GatedDeltaNet", domain=DOMAIN)
@@ -238,7 +223,7 @@ def gated_delta_net(
 def _turns(ends: Tensor | None, tokens: int, requests: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
     """Return which tokens are read at once, and whose they are; without ends all requests are equally long."""
     if ends is not None:
-        owners, _ = _owners(ends, tokens)
+        owners = Requests(ends, tokens, 0).owners
         return [(torch.tensor([t], device=device), owners[t : t + 1]) for t in range(tokens)]
     everybody = torch.arange(requests, device=device)
     return [(everybody * (tokens // requests) + t, everybody) for t in range(tokens // requests)]

@@ -10,30 +10,9 @@ import torch
 from torch import Tensor
 
 from onnxsal.importer.operator import Host, op
+from onnxsal.importer.packed import Requests
 
 DOMAIN = "com.microsoft"
-
-
-class _Requests:
-    """Tokens of several requests, packed one behind the other, each with those that came in earlier calls."""
-
-    def __init__(self, ends: Tensor, tokens: int, before: int) -> None:
-        self.starts, self.lengths, self.before = ends.long()[:-1], ends.long().diff(), before
-        everywhere = torch.arange(tokens, device=ends.device)
-        self.owners = torch.searchsorted(ends[1:].long(), everywhere, right=True)
-        self.places = everywhere - self.starts[self.owners]
-
-    def at(self, now: Tensor, earlier: Tensor, owners: Tensor, places: Tensor) -> Tensor:
-        """Return what stands at places of requests; places below zero are of earlier calls."""
-        new = now[(self.starts[owners] + places).clamp(0, now.shape[0] - 1)]
-        old = earlier[owners, (places + self.before).clamp(0, self.before - 1)]
-        return torch.where(places < 0, old, new)
-
-    def last(self, now: Tensor, earlier: Tensor, lengths: Tensor) -> Tensor:
-        """Return the last tokens of each request when so many of this call's are read."""
-        owners = torch.arange(len(self.starts), device=now.device).reshape(-1, *[1] * lengths.dim())
-        steps = torch.arange(-self.before, 0, device=now.device)
-        return self.at(now, earlier, owners, lengths.unsqueeze(-1) + steps)
 
 
 @op("VarlenNGramHashMapping", domain=DOMAIN, gradient=False)
@@ -60,7 +39,7 @@ def varlen_n_gram_hash_mapping(
     The tokens of several requests lie one behind the other.
     """
     before = max_ngram_size - 1
-    requests = _Requests(cumulative_sequence_length, input_ids.shape[0], before)
+    requests = Requests(cumulative_sequence_length, input_ids.shape[0], before)
     count = len(requests.starts)
     pad = torch.full((), pad_id, dtype=input_ids.dtype, device=input_ids.device)
     nothing = pad if eos_token_id is None else eos_token_id.reshape(())
