@@ -15,7 +15,7 @@ from onnxsal.compiler.draws import Drawing, showing
 from onnxsal.compiler.examples import open_rows, with_rows
 from onnxsal.compiler.recipe import Recipe
 from onnxsal.compiler.target import TARGET_INPUT
-from onnxsal.compiler.twin import computed_by_torch
+from onnxsal.compiler.twin import look_on_the_same_side
 from onnxsal.engines.torch import TorchEngine
 from onnxsal.errors import CompileFault, ParityError
 from onnxsal.importer.values import as_tensor, to_host
@@ -44,18 +44,19 @@ def check(
     *,
     tolerance: float,
     settled: bool,
-    fresh: bool = False,
+    taking: onnx.ModelProto | None = None,
 ) -> dict[str, Any]:
     """Return how far the graph is from the original's outputs and the torch engine's attributions, in its scale.
 
     Examples that are further off, and may be so because a kink lies between, are told under ``across_kinks``. Where
-    the graph draws its random numbers (``fresh``), they are read out of it: the torch engine is given the same ones,
-    and ``draws`` says what their mean and variance were found to be.
+    the graph draws its random numbers, they are read out of it: the torch engine is given the same ones, and ``draws``
+    says what their mean and variance were found to be. ``taking`` is then the graph that takes what this one draws.
 
     Raises:
         CompileFault: the graph is not valid, or ONNX Runtime does not take it.
         ParityError: it answers something else.
     """
+    fresh = taking is not None
     _require_valid(beside.taken_as_inputs(proto), model)
     session = _session(
         showing(proto, recipe.drawings, recipe.ports) if fresh else proto, beside, model.name, hold=fresh
@@ -81,7 +82,10 @@ def check(
         if all(agreement.is_clear for agreement in agreements.values()):
             break
     else:
-        _look_on_the_same_side(proto, feeds | given, labels, expected, agreements)
+        named = {labels[name]: value for name, value in expected.items()}
+        look_on_the_same_side(
+            taking or proto, feeds | given, named, {labels[name]: found for name, found in agreements.items()}
+        )
     for name, agreement in agreements.items():
         if not agreement.holds:
             agreement.accepted = max(agreement.accepted, _own_movement(recipe, feeds | given, name))
@@ -96,22 +100,6 @@ def check(
             recipe, lambda: session({n: a for n, a in (feeds | given).items() if n not in shown})
         )
     return figures
-
-
-def _look_on_the_same_side(
-    proto: onnx.ModelProto,
-    arrays: Mapping[str, np.ndarray],
-    labels: Mapping[str, str],
-    expected: Mapping[str, np.ndarray],
-    agreements: Mapping[str, Agreement],
-) -> None:
-    """Compare what torch makes of the graph, where kinks may be why ONNX Runtime's answers differ."""
-    fed = {port.name: as_tensor(arrays[port.name]) for port in proto.graph.input}
-    twin = computed_by_torch(proto, fed, [labels[name] for name in expected])
-    if twin is None:
-        return
-    for name, value in expected.items():
-        agreements[name].compare_on_the_same_side(to_host(twin[labels[name]]), value, stacked=False)
 
 
 def _judged(recipe: Recipe, run: Callable[[], list[Any]]) -> dict[str, Any]:
@@ -283,7 +271,7 @@ def _opened(proto: onnx.ModelProto, beside: Beside, where: str) -> Any:
             providers=["CPUExecutionProvider"],
             disabled_optimizers=["ConstantFolding"] if large else None,
         )
-    except Exception as error:
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
         raise _not_run(error, where) from error
 
 

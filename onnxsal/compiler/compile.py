@@ -163,8 +163,9 @@ def compile(
     found = trace(model, recipe.ports, _tensors(recipe, arrays), recipe.run)
     beside = Beside(external_data)
     proto = proto_of(model, found, opset, method, "_attribution", beside)
-    fresh = draws == "fresh"
-    if fresh:
+    taking = None
+    if draws == "fresh":
+        taking, proto = proto, onnx.ModelProto.FromString(proto.SerializeToString())
         graph = drawing_graph(proto.graph, recipe.drawings, recipe.explained[0], stacked=recipe.stacked)
         proto.graph.CopyFrom(graph)
     facts = _facts(deployed, recipe, found) | {
@@ -172,7 +173,7 @@ def compile(
         "draws": _draws_facts(recipe, draws, also_settled),
     }
     facts["checked"] = check(
-        model, proto, beside, recipe, arrays, tolerance=tolerance, settled=bool(found.fixed), fresh=fresh
+        model, proto, beside, recipe, arrays, tolerance=tolerance, settled=bool(found.fixed), taking=taking
     )
     _describe(proto, model, facts)
     return CompiledModel(proto, facts, beside)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import onnx
@@ -23,7 +23,7 @@ from onnxsal.types import Feeds, Port
 Draws = Literal["constant", "input", "fresh"]
 """Random numbers settled when the file is made, taken at run time, or drawn by the graph at every run."""
 
-KINDS = "constant", "input", "fresh"
+KINDS = get_args(Draws)
 
 Name = str | None
 """The explained input that noise is for; None for uniform numbers."""

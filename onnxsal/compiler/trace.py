@@ -171,9 +171,18 @@ def _is_of_a_method(file: Path) -> bool:
     return file.parent.name == "methods" or not {"torch", "onnxsal"}.intersection(file.parts)
 
 
-def _mkldnn_off() -> Any:
-    """Leave out kernels that compute a whole recurrent layer at once: they can't be taken apart."""
-    return mkldnn.flags(enabled=False)  # type: ignore[no-untyped-call]
+@contextmanager
+def _mkldnn_off() -> Iterator[None]:
+    """Leave out kernels that compute a whole recurrent layer at once: they can't be taken apart.
+
+    Not ``mkldnn.flags``: that sets what else there is, too, and warns of it.
+    """
+    flags: Any = mkldnn
+    before, flags.enabled = flags.enabled, False
+    try:
+        yield
+    finally:
+        flags.enabled = before
 
 
 def _fake(mode: FakeTensorMode, value: Tensor, shape: Sequence[Any] | None) -> FakeTensor:

@@ -55,10 +55,7 @@ class CompiledEngine(TorchEngine):
         """Return the derivative of ``score(wanted values)``, as `TorchEngine.gradients` does."""
         explained = list(explained)
         names = self.outputs if wanted is None else list(wanted)
-        plain = set(values) <= set(self.inputs) and set(explained) <= set(values) and set(names) <= set(self.outputs)
-        session = None
-        if plain and rules is None and not relevance:
-            session = self._session(values, explained, names)
+        session = None if rules is not None or relevance else self._session(values, explained, names)
         if session is None:
             return super().gradients(values, explained, score, wanted, rules, reference, relevance=relevance)
         opened, shapes = session
@@ -73,17 +70,19 @@ class CompiledEngine(TorchEngine):
     ) -> Answered | Record:
         """Run the original file; the way back is run anew."""
         names = self.outputs if wanted is None else list(wanted)
-        if ruled or not set(explained) <= set(values):
+        if ruled or self._session(values, explained, names) is None:
             return super().record(values, explained, wanted, ruled)
         return Answered(self, values, explained, self.run(values, names))
 
     def _session(self, values: Feeds, explained: Sequence[str], names: Sequence[str]) -> Any:
         """Return the session for these inputs and outputs, and the outputs' shapes and types for these rows.
 
-        None where the torch engine is to be used.
+        None where the torch engine is to be used: for inner values, and where there is no file.
         """
         from onnxsal.compiler.gradient import open_session
 
+        if not (set(explained) <= set(values) <= set(self.inputs) and set(names) <= set(self.outputs)):
+            return None
         signature = tuple((name, tuple(value.shape)) for name, value in values.items())
         key = tuple(explained), tuple(names), signature
         if key not in self._gradients:
@@ -113,7 +112,8 @@ class KnownEngine(CompiledEngine):
     """Compiles nothing: a gradient is computed by a file only where there is one that is faster."""
 
     def _gradient(self, explained: Sequence[str], names: Sequence[str], values: Feeds) -> CompiledGradient | None:
-        from onnxsal.compiler.gradient import FASTER, kept_gradient
+        from onnxsal.compiler.gradient import kept_gradient
+        from onnxsal.compiler.speed import FASTER
 
         kept = kept_gradient(self.model, explained, names, values, self.original.place)
         return kept if kept is not None and kept.speedup >= FASTER else None
@@ -176,9 +176,9 @@ def open_compiled(model: Model, device: str) -> CompiledEngine:
 
 def open_known(model: Model) -> KnownEngine | None:
     """Open the engine where a gradient of the model was compiled before, and is faster."""
-    from onnxsal.compiler.gradient import has_a_fast_one
+    from onnxsal.compiler.speed import has_a_fast_gradient
 
-    return KnownEngine(model, CPU) if has_a_fast_one(model) else None
+    return KnownEngine(model, CPU) if has_a_fast_gradient(model) else None
 
 
 @hookimpl

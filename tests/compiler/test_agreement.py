@@ -53,12 +53,21 @@ def test_on_the_same_side_of_all_kinks_everything_agrees(slip: float, holds: boo
     expected = np.ones((3, 4))
     agreement.compare(expected + 0.01, expected, stacked=True)
     assert not agreement.holds
-    agreement.compare_on_the_same_side(expected + slip, expected, stacked=True)
+    agreement.compare_on_the_same_side(expected + slip, expected)
     assert agreement.holds is holds
 
 
 def test_what_is_far_off_is_wrong_on_any_side() -> None:
     agreement = Agreement(1e-4)
     agreement.compare(np.full((1, 4), 1.5), np.ones((1, 4)), stacked=True)
-    agreement.compare_on_the_same_side(np.ones((1, 4)), np.ones((1, 4)), stacked=True)
+    agreement.compare_on_the_same_side(np.ones((1, 4)), np.ones((1, 4)))
     assert not agreement.holds
+
+
+def test_most_that_is_off_by_more_than_a_few_units_is_wrong_on_any_side() -> None:
+    agreement = compared(0.1, 0.1, 0)
+    agreement.compare_on_the_same_side(EXPECTED, EXPECTED)
+    assert not agreement.holds
+    agreement = compared(0.1, 0.01, 0.01)
+    agreement.compare_on_the_same_side(EXPECTED, EXPECTED)
+    assert agreement.holds

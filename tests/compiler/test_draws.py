@@ -13,6 +13,8 @@ import torch
 from onnx import helper
 
 import onnxsal
+from onnxsal.compiler import check
+from onnxsal.compiler.agreement import Agreement
 from onnxsal.compiler.draws import Drawing, drawing_graph
 from onnxsal.errors import CompileFault, ParityError, UsageError
 from tests import models_for_tests as tiny
@@ -101,6 +103,23 @@ def test_examples_of_a_batch_draw_each_their_own():
     compiled = onnxsal.compile(curved(), method="smoothgrad", draws="fresh", target=1, samples=5)
     answers = run(compiled, {"x": np.repeat(X[:1], 3, 0)})["x_attribution"]
     assert not np.array_equal(answers[0], answers[1])
+
+
+def test_near_kinks_the_graph_that_takes_numbers_is_looked_at(monkeypatch):
+    looked, compare = [], Agreement.compare
+
+    def compare_one_more(agreement, got, expected, *, stacked):
+        compare(agreement, got, expected, stacked=stacked)
+        agreement.examples.append(0.1)  # as if it stood across a kink
+
+    monkeypatch.setattr(Agreement, "compare", compare_one_more)
+    monkeypatch.setattr(check, "look_on_the_same_side", lambda proto, arrays, *_: looked.append((proto, arrays)))
+    onnxsal.compile(tiny.square(), method="smoothgrad", samples=3, draws="fresh")
+    ((proto, arrays),) = looked
+    names = {port.name for port in proto.graph.input}
+    assert "x_noise" in names
+    assert names <= set(arrays)
+    assert not any(node.op_type.startswith("Random") for node in proto.graph.node)
 
 
 def test_the_metadata_say_how_it_was_checked():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,16 @@ def test_a_damaged_file_is_made_again():
     assert path.read_bytes() == whole
     expected = onnxsal.explain(DIGITS, digits(), engine="torch")
     np.testing.assert_allclose(found.values["image"], expected.values["image"], atol=1e-5)
+
+
+@pytest.mark.parametrize("left", [("sha256", "fixed"), ("sha256",), ()], ids=len)
+def test_an_entry_that_says_too_little_counts_as_none(left):
+    onnxsal.explain(onnxsal.load(DIGITS), digits(), engine="compiled")
+    (about,) = (cache.folder() / "compiled").glob("*.json")
+    whole = json.loads(about.read_text())
+    about.write_text(json.dumps(whole | {"value": {key: whole["value"][key] for key in left}}))
+    onnxsal.explain(onnxsal.load(DIGITS), digits(), engine="compiled")
+    assert set(json.loads(about.read_text())["value"]) == {"sha256", "fixed", "speedup"}
 
 
 def test_a_file_somebody_else_put_there_is_not_run():

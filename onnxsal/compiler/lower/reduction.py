@@ -32,9 +32,9 @@ def reduced(g: Builder, op_type: str, x: Value, axes: Sequence[int], keepdim: bo
 
 def _are_maps(x: Value, axes: Sequence[int]) -> bool:
     """Say whether whole float32 maps of known size are summed."""
-    if x.dtype is not torch.float32 or x.rank != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
+    if x.shape is None or x.dtype is not torch.float32 or x.rank != 4:
         return False
-    return all(isinstance(size, int) for size in x.shape[1:])  # type: ignore[index]
+    return sorted(axis % 4 for axis in axes) == [2, 3] and all(isinstance(size, int) for size in x.shape[1:])
 
 
 @lower_each("aten.{}", PLAIN)
