@@ -1,6 +1,6 @@
 """What methods that only call the score cost, beside the forward passes they need in ONNX Runtime, and beside Captum.
 
-    python benchmarks/black_box.py [MODEL.onnx] [--input FILE] [--methods NAME ...] [--passes N] [--repeats N]
+    python -m benchmarks.black_box [MODEL.onnx] [--input FILE] [--methods NAME ...] [--passes N] [--repeats N]
 
 Without a model a MobileNetV2 of random weights is written first. Each repeat runs, in turn: the method; the plain ONNX
 Runtime session on as many rows in as many calls; Captum's method on the imported torch module, with as many passes and
@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import networks
+
 Run = Callable[[], Any]
 
 SIDE = 8
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     options = _parser().parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        path = options.model or write_mobilenet(Path(folder))
+        path = options.model or networks.write("mobilenetv2", Path(folder))
         subject = Subject(path, options.input)
         print(f"{path.name}, {subject.describe()}")
         print(f"{'method':18}{'passes':>8}{'calls':>7}" + "".join(f"{name:>12}" for name in COLUMNS))
@@ -223,26 +225,6 @@ METHODS: dict[str, Callable[[Sequence[int], int], dict[str, Any]]] = {
     "partition_shap": _features,
     "hsic": _features,
 }
-
-
-def write_mobilenet(folder: Path) -> Path:
-    """Write a MobileNetV2 of random weights for any number of pictures."""
-    import torch
-    from torchvision.models import mobilenet_v2
-
-    torch.manual_seed(0)
-    path = folder / "mobilenet_v2.onnx"
-    axes = {"picture": {0: "N"}, "scores": {0: "N"}}
-    torch.onnx.export(
-        mobilenet_v2().eval(),
-        (torch.zeros(1, 3, 224, 224),),
-        path,
-        dynamo=False,
-        input_names=["picture"],
-        output_names=["scores"],
-        dynamic_axes=axes,
-    )
-    return path
 
 
 if __name__ == "__main__":

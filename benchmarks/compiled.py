@@ -12,25 +12,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.networks import NETWORKS, write
-
-Run = Callable[[], Any]
+from benchmarks.timing import Run, interleaved, machine
 
 COLUMNS = ("forward", "compiled", "torch engine", "captum")
 
-PAUSE = 0.2
-"""Seconds between libraries: the threads of the one that ran before still wait actively for more work."""
-
 CALLS = 2
-"""How many calls are timed each time, after one that wakes the threads."""
+"""How many calls are timed each time."""
 
 MARK = "<!-- measured: compiled -->\n"
 """Where the table stands in a document, up to ``<!-- end -->``."""
@@ -41,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     options = _parser().parse_args(arguments)
     _set_threads(options.threads)
-    lines = [_machine(options.threads), ""]
+    lines = [f"{machine()}.", ""]
     lines += [f"| model | batch | forward | {' | '.join(COLUMNS[1:])} | to compile | from cache |"]
     lines += ["| --- " * (len(COLUMNS) + 4) + "|"]
     print("\n".join(lines), flush=True)
@@ -74,19 +68,10 @@ def _set_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def _machine(threads: int) -> str:
-    import onnxruntime
-    import torch
-
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    processor = names[0].partition(": ")[2] if names else "unknown processor"
-    return f"{processor}, {threads} threads, onnxruntime {onnxruntime.__version__}, torch {torch.__version__}."
-
-
 def line(path: Path, batch: int, options: argparse.Namespace) -> str:
     """Return a model's line of the table."""
     started: dict[str, float] = {}
-    medians = interleaved(dict(_runs(path, batch, options, started)), options.repeats)
+    medians = interleaved(dict(_runs(path, batch, options, started)), options.repeats, CALLS)
     ratios = [f"{medians[name] / medians['forward']:.2f}" if name in medians else "-" for name in COLUMNS[1:]]
     start = f"{started['compile']:.1f} s | {started['cached']:.2f} s"
     return f"| {path.stem} | {batch} | {medians['forward'] * 1e3:.1f} ms | {' | '.join(ratios)} | {start} |"
@@ -125,20 +110,6 @@ def _runs(path: Path, batch: int, options: argparse.Namespace, started: dict[str
         module = model.torch()
         saliency = Saliency(lambda x: module(x)[0])
         yield "captum", lambda: saliency.attribute(tensors[name], target=0)
-
-
-def interleaved(runs: dict[str, Run], repeats: int) -> dict[str, float]:
-    """Return the median seconds of every run; each repeat runs all of them, so that a busy machine slows all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            time.sleep(PAUSE)
-            run()
-            for _ in range(CALLS):
-                started = time.perf_counter()
-                run()
-                seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(found) for name, found in seconds.items()}
 
 
 def _put(path: Path, table: str) -> None:

@@ -10,8 +10,6 @@ asked for as few steps as miss no more, by either quadrature, on the compiled en
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.compiled import PAUSE
+from benchmarks.timing import interleaved
 
 LADDER = (2, 3, 4, 6, 8, 10, 12, 16, 20, 25, 32, 40, 50, 64)
 MODELS = ("orinet", "open_nsfw_tf", "malviz_resnet18", "efficientnet_lite0_ts13")
@@ -44,14 +42,7 @@ def line(name: str, repeats: int) -> str:
     missed = subject.captum_misses()
     steps, quadrature, ours = subject.fewest(missed)
     runs = {"captum": subject.captum, "onnxsal": lambda: subject.onnxsal(steps, quadrature)}
-    seconds: dict[str, list[float]] = {library: [] for library in runs}
-    for _ in range(repeats):
-        for library, run in runs.items():
-            time.sleep(PAUSE)
-            started = time.perf_counter()
-            run()
-            seconds[library].append(time.perf_counter() - started)
-    theirs, own = (statistics.median(seconds[library]) for library in runs)
+    theirs, own = interleaved(runs, repeats).values()
     cells = f"{theirs:.2f} s | {missed:.1e} | {own:.2f} s | {ours:.1e} | {steps} {quadrature} | {theirs / own:.1f}"
     return f"| {Path(name).stem} | {cells} |"
 

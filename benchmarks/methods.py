@@ -14,20 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.black_box import write_mobilenet
+from benchmarks import networks
 from benchmarks.import_models import resident
+from benchmarks.timing import interleaved, machine
 
 LIBRARIES = ("onnxsal", "captum")
 NOISE = 0.1
@@ -44,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(held(Subject.of(options.model, options), options.methods[0], options.measure)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        path = options.model or write_mobilenet(Path(folder))
+        path = options.model or networks.write("mobilenetv2", Path(folder))
         subject = Subject.of(path, options)
-        print(f"{path.name}, {subject.about()}, {_machine()}")
+        print(f"{path.name}, {subject.about()}, {machine()}")
         columns = ("onnxsal s", "captum s", "ratio", "onnxsal MB", "captum MB", "ratio", "differs")
         print(f"{'method':22}" + "".join(f"{name:>12}" for name in columns))
         for method in options.methods:
@@ -65,14 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _machine() -> str:
-    import torch
-
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    processor = names[0].partition(": ")[2] if names else platform.processor() or platform.machine()
-    return f"{processor}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
-
-
 def report(subject: Subject, method: str, options: argparse.Namespace) -> None:
     """Print one line: medians over repeats in turn, then memory."""
     runs = {library: subject.run(library, method) for library in LIBRARIES}
@@ -81,13 +71,7 @@ def report(subject: Subject, method: str, options: argparse.Namespace) -> None:
     except Exception as error:  # Captum asserts on graphs it does not know
         print(f"{method:22}  fails: {type(error).__name__}: {' '.join(str(error).split())[:90]}", flush=True)
         return
-    seconds: dict[str, list[float]] = {library: [] for library in LIBRARIES}
-    for _ in range(options.repeats):
-        for library, run in runs.items():
-            started = time.perf_counter()
-            run()
-            seconds[library].append(time.perf_counter() - started)
-    ours, theirs = (statistics.median(seconds[library]) for library in LIBRARIES)
+    ours, theirs = interleaved(runs, options.repeats).values()
     memory, peer = (_in_a_process(subject, method, library, options) / 1e6 for library in LIBRARIES)
     cells = f"{ours:12.3f}{theirs:12.3f}{ours / theirs:12.2f}{memory:12.1f}{peer:12.1f}{memory / peer:12.2f}"
     apart = "random" if method in RANDOM else f"{_apart(*answers.values()):.1e}"

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from onnxsal.errors import UsageError
 from onnxsal.methods._quantised import Lifted, dynamic
-from onnxsal.methods._rules import Missing, Rule, Way, difference, first, summed_to
+from onnxsal.methods._rules import OF_STEPS, Missing, Rule, Way, difference, first, summed_to
 from onnxsal.types import Call, Feeds, Score
 
 if TYPE_CHECKING:
@@ -501,12 +501,7 @@ OPERATORS: Sequence[tuple[Rule | None, str]] = (
         com.microsoft.GatherND com.microsoft.GridSample com.microsoft.MatMulBnb4 com.microsoft.MatMulNBits
         com.microsoft.Pad com.microsoft.Trilu com.microsoft.UnfoldTensor""",
     ),
-    (
-        None,  # of several steps, each of which has a rule
-        """Attention GRU LSTM RNN com.microsoft.Attention com.microsoft.DynamicQuantizeLSTM
-        com.microsoft.EmbedLayerNormalization com.microsoft.GroupQueryAttention com.microsoft.MultiHeadAttention
-        com.microsoft.QAttention com.microsoft.SkipLayerNormalization com.microsoft.SkipSimplifiedLayerNormalization""",
-    ),
+    (None, " ".join(OF_STEPS)),
     (
         rescale,
         """Abs Acos Acosh Asin Asinh Atan Atanh Ceil Celu Clip Cos Cosh Elu Erf Exp Floor Gelu HardSigmoid HardSwish

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxsal.methods._quantised import Handed
-from onnxsal.methods._rules import Missing, Rule, Way
+from onnxsal.methods._rules import OF_STEPS, Missing, Rule, Way, summed_to
 from onnxsal.types import Call, Feeds, Score
 
 if TYPE_CHECKING:
@@ -388,7 +388,8 @@ def passed(call: Call, relevance: Any) -> Sequence[Tensor | None]:
 def gated(call: Call, relevance: Tensor, *, gate: int) -> Sequence[Tensor | None]:
     """Hand the relevance on to the other input than the gate."""
     return [
-        None if place == gate else summed_to(relevance, x) for place, x in zip(call.places, call.inputs, strict=True)
+        None if place == gate else summed_to(relevance, x.shape)
+        for place, x in zip(call.places, call.inputs, strict=True)
     ]
 
 
@@ -424,7 +425,7 @@ def let_through(call: Call, relevance: Tensor) -> Sequence[Tensor | None]:
 def multiplied(call: Call, relevance: Tensor) -> Sequence[Tensor | None]:
     """Hand half of the relevance to each of two factors that move, all to one."""
     moving = [i for i, fixed in enumerate(call.constant) if not fixed]
-    return [summed_to(relevance / len(moving), x) if i in moving else None for i, x in enumerate(call.inputs)]
+    return [summed_to(relevance / len(moving), x.shape) if i in moving else None for i, x in enumerate(call.inputs)]
 
 
 def softmax(call: Call, relevance: Tensor) -> Sequence[Tensor | None]:
@@ -442,26 +443,15 @@ def divided(relevance: Tensor, output: Tensor, epsilon: float) -> Tensor:
     return relevance.where(away != 0, 0) / away.where(away != 0, 1)
 
 
-def summed_to(value: Tensor, beside: Tensor) -> Tensor:
-    """Return the value summed over the axes along which a tensor was broadcast."""
-    return value.sum_to_size(beside.shape)
-
-
 def _to(call: Call, place: int, relevance: Tensor) -> Sequence[Tensor | None]:
-    return [summed_to(relevance, x) if i == place else None for i, x in enumerate(call.inputs)]
+    return [summed_to(relevance, x.shape) if i == place else None for i, x in enumerate(call.inputs)]
 
 
 STABILISED = {shared, bilinear, squared}
 """Rules that are handed the epsilon of the method."""
 
-_STEPS = """Attention GRU LSTM RNN com.microsoft.Attention com.microsoft.DynamicQuantizeLSTM
-com.microsoft.EmbedLayerNormalization com.microsoft.GroupQueryAttention com.microsoft.MultiHeadAttention
-com.microsoft.QAttention com.microsoft.SkipLayerNormalization com.microsoft.SkipSimplifiedLayerNormalization"""
-OF_STEPS = frozenset(_STEPS.split())
-"""Operators of several steps, each of which has a rule; their sums have the epsilon rule."""
-
 OPERATORS: Sequence[tuple[Rule | None, str]] = (
-    (None, _STEPS),
+    (None, " ".join(OF_STEPS)),  # whose sums have the epsilon rule
     (
         None,  # moves numbers, or picks them: relevance goes where they came from
         """And ArgMax ArgMin Cast CastLike CenterCropPad Compress Concat ConcatFromSequence ConstantOfShape Crop

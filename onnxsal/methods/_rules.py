@@ -19,6 +19,12 @@ Rule = Callable[..., Any]
 FEW = 5
 """How many nodes a message names."""
 
+_STEPS = """Attention GRU LSTM RNN com.microsoft.Attention com.microsoft.DynamicQuantizeLSTM
+com.microsoft.EmbedLayerNormalization com.microsoft.GroupQueryAttention com.microsoft.MultiHeadAttention
+com.microsoft.QAttention com.microsoft.SkipLayerNormalization com.microsoft.SkipSimplifiedLayerNormalization"""
+OF_STEPS = tuple(_STEPS.split())
+"""Operators of several steps, each of which has a rule of its own."""
+
 
 @dataclass(frozen=True)
 class Way:
